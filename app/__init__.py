@@ -1,0 +1,1 @@
+"""The web service, the queue's tasks and the command that starts both."""

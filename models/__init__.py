@@ -1,0 +1,1 @@
+"""Networks, ensembles of them, and the store that keeps both. Imports neither app nor training."""
