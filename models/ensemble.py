@@ -1,0 +1,136 @@
+"""The ensemble: its manifest, and its members together as one network.
+
+Shape legend: m members, n pictures, s pixels a side, k classes.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.artefacts import FileRecord
+from models.errors import CorruptArtefact
+from models.resnet import ResNet
+
+FORMAT = 1
+"""Version of the manifest; a reader refuses one it does not know."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each colour channel, on a scale from 0 to 1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Turn uint8 pictures [n, 3, s, s] into the float input of a network, same shape."""
+        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        # channels_last is the layout in which convolutions run fastest, on CPUs and on GPUs.
+        pictures = images.to(torch.float32, memory_format=torch.channels_last)
+        return pictures.div_(255).sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class EnsembleManifest:
+    """What there is to know about an ensemble without loading it.
+
+    Attributes:
+        id: its name in the store and in every answer.
+        name: what its recipe called it.
+        network: network of every member.
+        classes: class names in id order.
+        size: height and width of the pictures it was trained on, in pixels.
+        normalisation: of its input.
+        members: weights of each member.
+        temperature: divides the log of the averaged probabilities before the calibrated softmax.
+        recipe: the recipe as JSON-ready data.
+        dataset: name and digest of the data set.
+        teacher: digest or id of the teacher; none for a plain ensemble.
+        metrics: on validation and, where there is one, on test.
+        predictions: saved log-probabilities of every member by split, [m, n, k] in each file.
+        created_at: ISO 8601, UTC.
+    """
+
+    id: str
+    name: str
+    network: str
+    classes: tuple[str, ...]
+    size: int
+    normalisation: Normalisation
+    members: tuple[FileRecord, ...]
+    temperature: float
+    recipe: dict[str, Any]
+    dataset: dict[str, str]
+    teacher: str | None
+    metrics: dict[str, Any]
+    created_at: str
+    predictions: dict[str, FileRecord] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all members' weights."""
+        return sum(member.bytes for member in self.members)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as JSON-ready data; ``manifest_from_dict`` is its inverse."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def manifest_from_dict(data: dict[str, Any], where: str) -> EnsembleManifest:
+    """Build a manifest from what ``EnsembleManifest.to_dict`` returned.
+
+    Args:
+        data: read from a file.
+        where: the file's path, for the error.
+
+    Raises:
+        CorruptArtefact: another format, or a field is missing.
+    """
+    if data.get("format") != FORMAT:
+        reason = f"format {data.get('format')!r}, this version reads {FORMAT}"
+        raise CorruptArtefact(f"{where}: {reason}")
+    values = {key: value for key, value in data.items() if key != "format"}
+    try:
+        values["classes"] = tuple(values["classes"])
+        values["normalisation"] = Normalisation(
+            mean=tuple(values["normalisation"]["mean"]), std=tuple(values["normalisation"]["std"])
+        )
+        values["members"] = tuple(FileRecord(**member) for member in values["members"])
+        values["predictions"] = {
+            split: FileRecord(**record) for split, record in values["predictions"].items()
+        }
+        return EnsembleManifest(**values)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptArtefact(f"{where}: a field is missing or malformed: {error}") from error
+
+
+class Ensemble(nn.Module):
+    """The members of an ensemble, which all answer the same pictures.
+
+    Args:
+        manifest: what it is.
+        members: its networks, in the manifest's order.
+    """
+
+    def __init__(self, manifest: EnsembleManifest, members: list[ResNet]) -> None:
+        super().__init__()
+        self.manifest = manifest
+        self.members = nn.ModuleList(members).to(memory_format=torch.channels_last).eval()
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor, max_members: int | None = None) -> Tensor:
+        """Return the softmax of each member.
+
+        Args:
+            images: uint8 [n, 3, s, s].
+            max_members: use only the first so many.
+
+        Returns:
+            float32 [m, n, k]; its mean over m is the answer of the ensemble.
+        """
+        pictures = self.manifest.normalisation(images)
+        members = list(self.members)[:max_members]
+        return torch.stack([member(pictures).softmax(dim=-1) for member in members])

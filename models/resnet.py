@@ -1,0 +1,166 @@
+"""The residual networks: thin ones for CIFAR and the wide ones of ImageNet with a small stem.
+
+Residual networks: He et al. 2016, "Deep Residual Learning for Image Recognition". Section 4.2 has
+the CIFAR networks of depth 6n+2: a 3x3 stem and three stages of n basic blocks with 16, 32 and 64
+channels at 32x32, 16x16 and 8x8. Here every shortcut that changes shape is a 1x1 projection with
+BatchNorm (their option B), as in the distillation literature.
+
+``resnet14x4`` is four times as wide: 64, 128 and 256 channels behind a stem of 32, the convention
+of RepDistiller's ``resnet8x4`` (Tian et al. 2020).
+
+``resnet18``, ``resnet34`` and ``resnet50`` are the networks of table 1 with a 3x3 stem of stride 1
+and no max-pooling, so that a 32x32 picture reaches the last stage as 4x4 and not as one pixel.
+
+Shape legend: n pictures, c channels, h x w pixels, k classes.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+CIFAR_DEPTHS = (8, 14, 20, 26, 32, 44, 56, 110)
+WIDEST = 10
+"""Largest width multiplier of a CIFAR network."""
+
+_IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+
+Block = Callable[[int, int, int], nn.Module]
+"""Makes a block from channels in, channels of the stage, and stride."""
+
+
+def network_names() -> tuple[str, ...]:
+    """Return the names of all networks of width one, from small to large.
+
+    Every CIFAR network also exists wider, as ``<name>x2`` to ``<name>x10``.
+    """
+    return tuple(f"resnet{depth}" for depth in (*CIFAR_DEPTHS, *_IMAGENET_BLOCKS))
+
+
+def is_network(name: str) -> bool:
+    """Say whether ``build_network`` knows this name."""
+    return _parse(name) is not None
+
+
+def build_network(name: str, classes: int) -> "ResNet":
+    """Build a network with freshly drawn weights (from torch's global generator).
+
+    Args:
+        name: such as ``resnet14``, ``resnet8x4`` or ``resnet18``.
+        classes: number of classes, k.
+
+    Raises:
+        ValueError: no network has this name.
+    """
+    parsed = _parse(name)
+    if parsed is None:
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(network_names())}")
+    depth, width = parsed
+    if depth in _IMAGENET_BLOCKS:
+        block: Block = _Bottleneck if depth == 50 else _BasicBlock
+        return ResNet(block, _IMAGENET_BLOCKS[depth], (64, 128, 256, 512), 64, classes)
+    blocks = (depth - 2) // 6
+    stem = 16 if width == 1 else 32
+    return ResNet(_BasicBlock, (blocks,) * 3, (16 * width, 32 * width, 64 * width), stem, classes)
+
+
+def _parse(name: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"resnet(\d{1,3})(?:x(\d{1,2}))?", name)
+    if match is None:
+        return None
+    depth, width = int(match[1]), int(match[2] or 1)
+    if depth in CIFAR_DEPTHS and 1 <= width <= WIDEST:
+        return depth, width
+    if depth in _IMAGENET_BLOCKS and match[2] is None:
+        return depth, 1
+    return None
+
+
+class ResNet(nn.Module):
+    """A stem, stages of residual blocks, global average pooling and one linear layer.
+
+    Args:
+        block: makes one residual block.
+        blocks: number of blocks of each stage; the first block of every stage but the first
+            halves the height and width.
+        channels: channels of each stage.
+        stem: channels of the first convolution.
+        classes: number of classes, k.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        blocks: Sequence[int],
+        channels: Sequence[int],
+        stem: int,
+        classes: int,
+    ) -> None:
+        super().__init__()
+        self.stem = _convolution(3, stem, kernel=3)
+        stages: list[nn.Module] = []
+        width = stem
+        for index, (count, planes) in enumerate(zip(blocks, channels, strict=True)):
+            layers: list[nn.Module] = []
+            for position in range(count):
+                stride = 2 if index > 0 and position == 0 else 1
+                layer = block(width, planes, stride)
+                width = int(layer.out_channels)  # type: ignore[arg-type]  # both blocks set an int
+                layers.append(layer)
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Linear(width, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # He et al. 2015, eq. 10, keeps gradients' variance
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits [n, k] for normalised float pictures [n, 3, h, w]."""
+        features = self.stages(torch.relu(self.stem(pictures)))  # [n, c, h/4, w/4] or [n, c, h/8, …
+        return self.classifier(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+class _BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut (He et al. 2016, figure 5, left)."""
+
+    def __init__(self, channels: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.out_channels = planes
+        self.first = _convolution(channels, planes, kernel=3, stride=stride)
+        self.second = _convolution(planes, planes, kernel=3)
+        self.shortcut = _shortcut(channels, planes, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(x))
+        return torch.relu(self.second(y) + self.shortcut(x))
+
+
+class _Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1 with four times the channels out (figure 5, right); stride at the 3x3."""
+
+    def __init__(self, channels: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.out_channels = 4 * planes
+        self.first = _convolution(channels, planes, kernel=1)
+        self.second = _convolution(planes, planes, kernel=3, stride=stride)
+        self.third = _convolution(planes, self.out_channels, kernel=1)
+        self.shortcut = _shortcut(channels, self.out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.second(torch.relu(self.first(x))))
+        return torch.relu(self.third(y) + self.shortcut(x))
+
+
+def _convolution(channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    # BatchNorm has a bias of its own, so the convolution needs none.
+    convolution = nn.Conv2d(
+        channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False
+    )
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
+
+
+def _shortcut(channels: int, out_channels: int, stride: int) -> nn.Module:
+    if stride == 1 and channels == out_channels:
+        return nn.Identity()
+    return _convolution(channels, out_channels, kernel=1, stride=stride)

@@ -1,0 +1,181 @@
+"""The store: where checkpoints, teachers and finished ensembles are kept.
+
+::
+
+    ensembles/<id>/manifest.json            exists last; an ensemble without it does not exist
+    ensembles/<id>/member-00.safetensors    weights of one member
+    ensembles/<id>/validation.safetensors   log-probabilities of every member, [m, n, k]
+    teachers/<digest>/                      kept under the digest of what produced it
+    runs/<run>/member-00/                   checkpoints of members still in training
+    jobs/<id>/                              what was asked for, and how it ended
+    datasets/<digest>.safetensors           decoded pictures
+    serving.json                            which ensemble answers POST /predict
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch import Tensor
+
+from models.artefacts import (
+    json_bytes,
+    read_json,
+    read_network,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from models.ensemble import Ensemble, EnsembleManifest, manifest_from_dict
+from models.errors import CorruptArtefact, EnsembleNotFound
+from models.files import Files
+
+RELEASE_FOLDER = Path(__file__).parent / "release"
+"""The ensemble that ships with the code, in the layout of ``ensembles/``; read only."""
+
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+"""What an id may look like: one part of a path, without tricks."""
+
+
+class Store:
+    """Ensembles by id: those of the store itself and the releases that ship with the code.
+
+    Args:
+        root: a local path or fsspec URL.
+        release: folder of the shipped ensembles.
+    """
+
+    def __init__(self, root: str | Path, release: Path = RELEASE_FOLDER) -> None:
+        self.files = Files(root)
+        self._release = Files(release)
+
+    def ensembles(self) -> list[EnsembleManifest]:
+        """Return the manifests of all ensembles, newest first.
+
+        Raises:
+            CorruptArtefact: a manifest cannot be read.
+        """
+        found = [
+            self.manifest(id_)
+            for files, folder in ((self.files, "ensembles"), (self._release, ""))
+            for id_ in files.list(folder)
+            if files.exists(f"{folder}/{id_}/manifest.json")
+        ]
+        return sorted(found, key=lambda manifest: manifest.created_at, reverse=True)
+
+    def manifest(self, id_: str) -> EnsembleManifest:
+        """Return the manifest of one ensemble.
+
+        Raises:
+            EnsembleNotFound: there is none with this id.
+            CorruptArtefact: its manifest cannot be read.
+        """
+        files, folder = self._locate(id_)
+        name = f"{folder}/manifest.json"
+        return manifest_from_dict(read_json(files, name), files.path(name))
+
+    def load(self, id_: str) -> Ensemble:
+        """Load an ensemble with all its members, checking digests and shapes.
+
+        Raises:
+            EnsembleNotFound: there is none with this id.
+            CorruptArtefact: a file is not what its manifest says.
+        """
+        files, folder = self._locate(id_)
+        manifest = self.manifest(id_)
+        members = [
+            read_network(files, folder, record, manifest.network, len(manifest.classes))
+            for record in manifest.members
+        ]
+        return Ensemble(manifest, members)
+
+    def predictions(self, id_: str, split: str) -> Tensor:
+        """Return the saved log-probabilities of every member, float32 [m, n, k].
+
+        Raises:
+            EnsembleNotFound: there is no such ensemble, or it keeps none for this split.
+            CorruptArtefact: the file is not what the manifest says.
+        """
+        files, folder = self._locate(id_)
+        record = self.manifest(id_).predictions.get(split)
+        if record is None:
+            raise EnsembleNotFound(f"ensemble {id_} keeps no predictions for {split!r}")
+        return read_tensors(files, folder, record)["log_probabilities"]
+
+    def publish(
+        self,
+        manifest: EnsembleManifest,
+        members: Sequence[Mapping[str, Tensor]],
+        predictions: Mapping[str, Tensor],
+    ) -> EnsembleManifest:
+        """Write an ensemble, its manifest last, and return the manifest with id and records.
+
+        The id is the name and the first digits of a digest over the members' weights, so the
+        same weights published twice are the same ensemble.
+
+        Args:
+            manifest: complete but for ``id``, ``members`` and ``predictions``.
+            members: state dict of each member.
+            predictions: log-probabilities float32 [m, n, k] by split.
+
+        Raises:
+            StoreFull: no space left; the ensemble does not exist.
+        """
+        digest = hashlib.sha256(manifest.name.encode())
+        for member in members:
+            for key, tensor in member.items():
+                digest.update(key.encode())
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        id_ = f"{manifest.name}-{digest.hexdigest()[:8]}"
+        folder = f"ensembles/{id_}"
+        written = replace(
+            manifest,
+            id=id_,
+            members=tuple(
+                write_tensors(self.files, folder, f"member-{index:02d}.safetensors", member)
+                for index, member in enumerate(members)
+            ),
+            predictions={
+                split: write_tensors(
+                    self.files, folder, f"{split}.safetensors", {"log_probabilities": tensor}
+                )
+                for split, tensor in predictions.items()
+            },
+        )
+        self.files.create(f"{folder}/manifest.json", json_bytes(written.to_dict()))
+        return self.manifest(id_)
+
+    def serving(self) -> str | None:
+        """Return the id of the ensemble that is to answer, or none if there is no ensemble.
+
+        Until one was chosen it is the newest release.
+        """
+        try:
+            return str(read_json(self.files, "serving.json")["ensemble"])
+        except FileNotFoundError:
+            releases = [self.manifest(id_) for id_ in self._release.list("")]
+            newest = max(releases, key=lambda manifest: manifest.created_at, default=None)
+            return newest.id if newest else None
+        except KeyError as error:
+            where = self.files.path("serving.json")
+            raise CorruptArtefact(f"{where}: names no ensemble") from error
+
+    def serve(self, id_: str) -> None:
+        """Make an ensemble the serving one; every API process follows within seconds.
+
+        Raises:
+            EnsembleNotFound: there is none with this id.
+        """
+        self._locate(id_)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.files, "serving.json", {"ensemble": id_, "since": since})
+
+    def _locate(self, id_: str) -> tuple[Files, str]:
+        if re.fullmatch(ID_PATTERN, id_):
+            for files, folder in ((self.files, f"ensembles/{id_}"), (self._release, id_)):
+                if files.exists(f"{folder}/manifest.json"):
+                    return files, folder
+        raise EnsembleNotFound(f"no ensemble has the id {id_!r}")

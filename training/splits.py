@@ -1,0 +1,47 @@
+"""Validation pictures for data sets that come without any."""
+
+import torch
+from torch import Tensor
+
+from models.errors import InvalidDataset
+from training.datasets import Pictures
+
+
+def split_validation(pictures: Pictures, fraction: float, seed: int) -> tuple[Pictures, Pictures]:
+    """Take some pictures of every class away from training, to validate on.
+
+    The draw is stratified: each class gives ``round(fraction * n)`` of its n pictures, at least
+    one, and keeps at least one. It depends on nothing but the pictures, their order (which
+    ``load_dataset`` makes canonical) and the seed, so every worker on every machine draws the same.
+
+    Args:
+        pictures: n training pictures.
+        fraction: the part to take, between 0 and 1, exclusive.
+        seed: decides the draw.
+
+    Returns:
+        What is left to train on and what was taken to validate on, each in the order of
+        ``pictures``.
+
+    Raises:
+        InvalidDataset: a class has fewer than two pictures; names it by its id.
+        ValueError: the fraction is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the fraction for validation must be between 0 and 1, not {fraction}")
+    generator = torch.Generator().manual_seed(seed)
+    taken = torch.zeros(len(pictures), dtype=torch.bool)
+    for label in sorted(set(pictures.labels.tolist())):
+        rows = _rows(pictures.labels == label)
+        if len(rows) < 2:
+            raise InvalidDataset(
+                f"class id {label} has a single training picture: at least two are needed to "
+                "keep one for validation; add pictures, or bring a val folder"
+            )
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        taken[rows[torch.randperm(len(rows), generator=generator)[:count]]] = True
+    return pictures.select(_rows(~taken)), pictures.select(_rows(taken))
+
+
+def _rows(mask: Tensor) -> Tensor:
+    return mask.nonzero().squeeze(1)

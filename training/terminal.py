@@ -1,0 +1,60 @@
+"""Progress on the terminal: one bar over all the work, and a line for every finished epoch."""
+
+from types import TracebackType
+
+from tqdm import tqdm
+
+from training.progress import DataRead, EpochDone, Evaluating, Event, PartDone, Resumed, TimeLeft
+
+
+class Terminal:
+    """Shows events as they come; used in a ``with`` block, called with each event.
+
+    On a terminal there is a bar with the time left; where output goes to a file there are only
+    the lines.
+    """
+
+    def __init__(self) -> None:
+        self._time_left = TimeLeft()
+        self._bar = tqdm(
+            total=1.0,
+            disable=None,  # none where stderr is no terminal
+            bar_format="{desc} {percentage:5.1f}%|{bar}| {elapsed} elapsed, {postfix}",
+        )
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        self._time_left(event)
+        match event:
+            case DataRead(done, total):
+                self._bar.set_description_str(f"reading pictures {done:,}/{total:,}")
+            case Resumed(part, curve):
+                tqdm.write(f"{part}: goes on after epoch {len(curve)}")
+            case EpochDone():
+                tqdm.write(
+                    f"{event.part}: epoch {event.epoch}/{event.epochs}"
+                    f"  loss {event.train_loss:.3f}"
+                    f"  validation accuracy {event.val_accuracy:.2%}"
+                    f"  {event.seconds:.1f} s, {self._left()} left"
+                )
+            case PartDone(part):
+                self._bar.set_description_str(f"{part} done")
+            case Evaluating():
+                self._bar.set_description_str("evaluating")
+        self._bar.n = round(self._time_left.share, 4)
+        self._bar.set_postfix_str(f"{self._left()} left")
+
+    def _left(self) -> str:
+        seconds = self._time_left.seconds_left
+        return "?" if seconds is None else str(tqdm.format_interval(seconds))
