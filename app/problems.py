@@ -1,0 +1,140 @@
+"""How each error is told over HTTP: one table, RFC 9457 problem details for everything."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from app.schemas import FINISHED, TRAINED, FieldError, Problem
+from models import errors
+
+_log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, last part of the problem's type, and title of one kind of error."""
+
+    status: int
+    type: str
+    title: str
+
+
+ANSWERS: Mapping[type[errors.StillhouseError], Answer] = {
+    errors.StillhouseError: Answer(503, "unavailable", "The service cannot do this now"),
+    errors.InvalidPicture: Answer(422, "invalid-picture", "The picture cannot be used"),
+    errors.UnreadablePicture: Answer(422, "unreadable-picture", "The picture cannot be read"),
+    errors.PictureTooLarge: Answer(413, "picture-too-large", "The picture is too large"),
+    errors.UnsupportedPicture: Answer(415, "unsupported-picture", "The type is not accepted"),
+    errors.InvalidRecipe: Answer(422, "invalid-recipe", "The recipe cannot work"),
+    errors.InvalidDataset: Answer(422, "invalid-dataset", "The data set cannot be used"),
+    errors.NotFound: Answer(404, "not-found", "There is no such thing"),
+    errors.JobNotFound: Answer(404, "job-not-found", "There is no such job"),
+    errors.EnsembleNotFound: Answer(404, "ensemble-not-found", "There is no such ensemble"),
+    errors.Conflict: Answer(409, "conflict", "The request contradicts what happened before"),
+    errors.JobFinished: Answer(409, "job-finished", "The job has ended already"),
+    errors.IdempotencyConflict: Answer(
+        409, "idempotency-conflict", "The Idempotency-Key belongs to another recipe"
+    ),
+    errors.NoEnsemble: Answer(503, "no-ensemble", "No ensemble can answer yet"),
+    errors.TooBusy: Answer(429, "too-busy", "Too much work is waiting"),
+    errors.StoreError: Answer(503, "store-unavailable", "The store cannot be used"),
+    errors.CorruptArtefact: Answer(503, "corrupt-artefact", "A file of the store is damaged"),
+    errors.StoreFull: Answer(507, "store-full", "The store is full"),
+    errors.TrainingDiverged: Answer(422, "training-diverged", "The training diverged"),
+    errors.Stopped: Answer(503, "stopped", "The work was stopped"),
+    errors.JobCancelled: Answer(409, "job-cancelled", "The job was cancelled"),
+    errors.WorkerStopping: Answer(503, "worker-stopping", "The worker is stopping"),
+    errors.LeaseLost: Answer(503, "lease-lost", "Another worker has taken over"),
+}
+"""Every class of the tree has its own line; a test proves it."""
+
+INVALID_REQUEST = Answer(422, "invalid-request", "The request is not understood")
+QUEUE_UNAVAILABLE = Answer(503, "queue-unavailable", "The queue cannot be reached")
+
+HTTP_ANSWERS: Mapping[int, Answer] = {
+    400: Answer(400, "bad-request", "The request is malformed"),
+    404: Answer(404, "no-such-path", "Nothing is at this path"),
+    405: Answer(405, "method-not-allowed", "The path does not take this method"),
+    413: Answer(413, "request-too-large", "The request is too large"),
+    415: Answer(415, "unsupported-media-type", "The media type is not accepted"),
+}
+"""What the web framework itself refuses."""
+
+
+def problem(answer: Answer, detail: str, fields: list[FieldError] | None = None) -> Problem:
+    """Return the problem details of an answer."""
+    return Problem(
+        type=type_uri(answer),
+        title=answer.title,
+        status=answer.status,
+        detail=detail,
+        errors=fields,
+    )
+
+
+def type_uri(answer: Answer) -> str:
+    """Return the URI that names a kind of problem; ``docs/http.md`` explains each."""
+    return f"urn:stillhouse:problem:{answer.type}"
+
+
+def respond(
+    answer: Answer,
+    detail: str,
+    fields: list[FieldError] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the response that tells a problem."""
+    body = problem(answer, detail, fields).model_dump_json(exclude_none=True)
+    return Response(body, answer.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make an application answer every error with problem details."""
+
+    @app.exception_handler(errors.StillhouseError)
+    async def known(_: Request, error: errors.StillhouseError) -> Response:
+        answer = ANSWERS[type(error)]
+        if answer.status >= 500:
+            _log.error("%s: %s", answer.type, error)
+        fields = None
+        if isinstance(error, errors.InvalidRecipe):
+            fields = [FieldError(field=p.field, reason=p.reason) for p in error.problems]
+        headers = {"Retry-After": "10"} if answer.status == 429 else None
+        return respond(answer, str(error), fields, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        fields = [
+            FieldError(
+                field=_field(found["loc"]), reason=found["msg"].removeprefix("Value error, ")
+            )
+            for found in error.errors()
+        ]
+        detail = "; ".join(f"{field.field}: {field.reason}" for field in fields)
+        return respond(INVALID_REQUEST, detail, fields)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_: Request, error: HTTPException) -> Response:
+        fallback = Answer(error.status_code, "http-error", "The request was refused")
+        answer = HTTP_ANSWERS.get(error.status_code, fallback)
+        return respond(answer, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(RedisError)
+    async def no_queue(_: Request, error: RedisError) -> Response:
+        _log.error("the queue cannot be reached: %s", error)
+        return respond(QUEUE_UNAVAILABLE, "try again in a moment", headers={"Retry-After": "5"})
+
+
+def _field(location: Sequence[int | str]) -> str:
+    # "body", "query" and "header" are where a field came from, not part of its name; nor are the
+    # two kinds of teacher.
+    parts = [str(part) for part in location[1:] if part not in {TRAINED, FINISHED}]
+    return ".".join(parts) or str(location[0])

@@ -1,0 +1,45 @@
+"""GET /healthz, GET /readyz, GET /metrics, and where / leads."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from app.routes.responses import problems
+from app.schemas import Health
+from app.service import ServiceDependency
+from models.errors import NoEnsemble
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def alive() -> Health:
+    """Whether the process answers at all."""
+    return Health(status="alive")
+
+
+@router.get("/readyz", responses=problems(503))
+async def ready(service: ServiceDependency) -> Health:
+    """Whether POST /predict can be answered now."""
+    service.serving.current()
+    return Health(status="ready")
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(service: ServiceDependency) -> Response:
+    """Metrics for Prometheus."""
+    telemetry = service.telemetry
+    telemetry.swaps.set(service.serving.swaps)
+    telemetry.unfinished_jobs.set(len(service.jobs.unfinished()))
+    try:
+        manifest = service.serving.current().manifest
+        telemetry.ensemble.info({"id": manifest.id, "members": str(len(manifest.members))})
+    except NoEnsemble:
+        telemetry.ensemble.info({"id": "", "members": "0"})
+    return Response(telemetry.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> RedirectResponse:
+    """Lead people to the pages that explain every call."""
+    return RedirectResponse("/docs")

@@ -1,0 +1,76 @@
+"""POST /jobs/distill and what there is to ask of jobs."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from kombu.exceptions import OperationalError
+
+from app.events import follow_job
+from app.jobs import check_teacher_exists
+from app.routes.responses import problems
+from app.schemas import Job, JobPage, JobStatus, RecipeRequest
+from app.service import ServiceDependency
+from app.tasks import enqueue
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+_log = logging.getLogger(__name__)
+
+_EVENT_ID = r"^\d{1,15}-\d{1,9}$"
+
+
+@router.post("/distill", status_code=202, responses=problems(400, 409, 413, 422, 429, 503, 507))
+def distill(
+    recipe_request: RecipeRequest,
+    response: Response,
+    service: ServiceDependency,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> Job:
+    """Ask for an ensemble. Every field has a default; `{}` is a valid recipe."""
+    recipe = recipe_request.to_recipe()
+    check_teacher_exists(recipe, service.store)
+    limit = service.settings.max_unfinished_jobs
+    job, new = service.jobs.accept(recipe, idempotency_key, limit)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    if new:
+        try:
+            enqueue(job.id)
+        except OperationalError as error:  # it is written down, and the next sweep enqueues it
+            _log.warning("job %s accepted, but the queue is away: %s", job.id, error)
+    return job
+
+
+@router.get("", responses=problems(404, 422, 503))
+def list_jobs(
+    service: ServiceDependency,
+    status: JobStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor`")] = None,
+) -> JobPage:
+    """All jobs, newest first."""
+    return service.jobs.page(status, limit, cursor)
+
+
+@router.get("/{id}", responses=problems(404, 422, 503))
+def get_job(id: str, service: ServiceDependency) -> Job:  # noqa: A002  # the path's word
+    """How far a job is, or how it ended."""
+    return service.jobs.get(id)
+
+
+@router.delete("/{id}", status_code=202, responses=problems(404, 409, 422, 503))
+def cancel_job(id: str, service: ServiceDependency) -> Job:  # noqa: A002
+    """Ask a job to stop. It ends `cancelled` within seconds, also when still queued."""
+    return service.jobs.cancel(id)
+
+
+@router.get("/{id}/events", response_class=EventSourceResponse, responses=problems(404, 422, 503))
+async def job_events(
+    id: str,  # noqa: A002
+    service: ServiceDependency,
+    last_event_id: Annotated[str | None, Header(pattern=_EVENT_ID)] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """State changes and finished epochs as they happen; ends with the job."""
+    async for event in follow_job(id, service, last_event_id):
+        yield event

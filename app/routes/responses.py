@@ -1,0 +1,24 @@
+"""What OpenAPI says about the problems a route may answer with."""
+
+from typing import Any
+
+from app.problems import MEDIA_TYPE
+from app.schemas import Problem
+
+_MEANINGS = {
+    400: "Malformed request",
+    404: "No such thing",
+    409: "Contradicts what happened before",
+    413: "Too large",
+    415: "Media type not accepted",
+    422: "Not understood, or cannot work",
+    429: "Too much work is waiting",
+    503: "Cannot be done now",
+    507: "The store is full",
+}
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the ``responses`` of a route that answers these problems."""
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    return {code: {"description": _MEANINGS[code], "content": content} for code in codes}

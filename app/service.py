@@ -1,0 +1,130 @@
+"""The API process: what it holds, what it does in the background, and its application."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+import app.tasks
+from app import problems
+from app.jobs import Jobs
+from app.queue import connect
+from app.serving import Serving
+from app.settings import Settings
+from app.telemetry import CountRequests, Telemetry
+from models.errors import StillhouseError
+from models.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """All that the routes use.
+
+    Attributes:
+        settings: of this process.
+        store: ensembles, requests and outcomes.
+        redis: running jobs and the queue.
+        jobs: records of all jobs.
+        serving: the ensemble that answers.
+        telemetry: metrics.
+        decoders: threads that decode pictures, one for each core.
+        engine: the one thread that asks the ensemble; torch itself uses all cores.
+    """
+
+    settings: Settings
+    store: Store
+    redis: Redis
+    jobs: Jobs
+    serving: Serving
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    decoders: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), "decode")
+    )
+    engine: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "engine"))
+
+
+def build_service(settings: Settings) -> Service:
+    """Open store and queue; connects to nothing yet."""
+    store = Store(settings.store)
+    redis = connect(settings)
+    return Service(
+        settings, store, redis, Jobs(store, redis, settings.lease_seconds), Serving(store)
+    )
+
+
+def get_service(request: Request) -> Service:
+    """Return the service an application was made for (a FastAPI dependency)."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDependency = Annotated[Service, Depends(get_service)]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application, which loads the serving ensemble when it starts."""
+    from app.routes import ensembles, health, jobs, predict  # noqa: PLC0415  # they import this module
+
+    service = build_service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(service.serving.follow)
+        background = [
+            asyncio.create_task(_every(settings.follow_seconds, _follow, service)),
+            asyncio.create_task(_every(settings.sweep_seconds, _sweep, service)),
+        ]
+        yield
+        for task in background:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        service.decoders.shutdown()
+        service.engine.shutdown()
+
+    application = FastAPIOffline(
+        title="Stillhouse",
+        summary="Distils ensembles of small image networks and serves them.",
+        version="0.1.0",
+        lifespan=lifespan,
+        max_body_size=settings.max_request_bytes,
+    )
+    application.state.service = service
+    application.add_middleware(CountRequests, telemetry=service.telemetry)
+    problems.install(application)
+    for module in (predict, jobs, ensembles, health):
+        application.include_router(module.router)
+    return application
+
+
+async def _every(
+    seconds: float, do: Callable[[Service], Awaitable[None]], service: Service
+) -> None:
+    while True:
+        try:
+            await do(service)
+        except (StillhouseError, RedisError, OperationalError, OSError) as error:
+            _log.warning("%s, trying again in %g s: %s", do.__name__[1:], seconds, error)
+        await asyncio.sleep(seconds)
+
+
+async def _follow(service: Service) -> None:
+    await asyncio.to_thread(service.serving.follow)
+
+
+async def _sweep(service: Service) -> None:
+    lost = await asyncio.to_thread(app.tasks.sweep, service.jobs, service.redis)
+    for id_ in lost:
+        _log.info("job %s put into the queue: nobody was working on it", id_)

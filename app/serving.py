@@ -1,0 +1,87 @@
+"""The ensemble that answers: loaded beside the old one, warmed, and swapped in one assignment."""
+
+import logging
+import threading
+
+import torch
+
+from models.ensemble import Ensemble
+from models.errors import EnsembleNotFound, NoEnsemble, StoreError
+from models.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Serving:
+    """What this process answers with.
+
+    Requests take the reference once, so an answer comes from one ensemble even while another is
+    being promoted.
+
+    Args:
+        store: where ensembles are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._current: Ensemble | None = None
+        self._trouble = "no ensemble is loaded yet"
+        self._lock = threading.Lock()
+        self.swaps = 0
+
+    def current(self) -> Ensemble:
+        """Return the ensemble that answers now.
+
+        Raises:
+            NoEnsemble: there is none, and why.
+        """
+        if self._current is None:
+            raise NoEnsemble(self._trouble)
+        return self._current
+
+    def follow(self) -> None:
+        """Load what the store says is to serve, if that is another one than now.
+
+        A damaged or vanished ensemble is logged, once, and the one before goes on answering.
+        """
+        try:
+            wanted = self._store.serving()
+            if wanted is None:
+                self._note_trouble("the store holds no ensemble; post a job to /jobs/distill")
+            elif self._current is None or self._current.manifest.id != wanted:
+                self._load(wanted)
+        except (StoreError, EnsembleNotFound) as error:
+            self._note_trouble(str(error))
+
+    def promote(self, id_: str) -> str | None:
+        """Make an ensemble the serving one, here at once and in other processes soon.
+
+        Returns:
+            The id of the one that served before, if there was one.
+
+        Raises:
+            EnsembleNotFound: there is none with this id.
+            CorruptArtefact: it cannot be loaded; the one before goes on answering.
+        """
+        previous = self._current.manifest.id if self._current else None
+        self._load(id_)  # first, so that nothing is promoted that cannot answer
+        self._store.serve(id_)
+        return previous
+
+    def _load(self, id_: str) -> None:
+        with self._lock:
+            if self._current is not None and self._current.manifest.id == id_:
+                return
+            ensemble = self._store.load(id_)
+            size = ensemble.manifest.size
+            # The first pass through a network is slow: allocations, and kernels being chosen.
+            ensemble(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+            self._current = ensemble
+            self._trouble = ""
+            self.swaps += 1
+        _log.info("serving %s: %d members", id_, len(ensemble.manifest.members))
+
+    def _note_trouble(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.error("not serving what the store asks for: %s", trouble)
+            self._trouble = trouble

@@ -1,0 +1,79 @@
+"""What Prometheus is told at GET /metrics."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Telemetry:
+    """The metrics of one API process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "stillhouse_http_requests", "Requests by method, route and status code",
+            ["method", "route", "code"], registry=self.registry,
+        )  # fmt: skip
+        self.request_seconds = Histogram(
+            "stillhouse_http_request_seconds", "From a request's first byte to the answer's last",
+            ["method", "route"], registry=self.registry,
+        )  # fmt: skip
+        self.pictures = Counter("stillhouse_pictures", "Pictures answered", registry=self.registry)
+        self.decode_seconds = Histogram(
+            "stillhouse_decode_seconds", "Decoding the pictures of one request",
+            registry=self.registry,
+        )  # fmt: skip
+        self.engine_seconds = Histogram(
+            "stillhouse_engine_seconds", "The ensemble answering the pictures of one request",
+            registry=self.registry,
+        )  # fmt: skip
+        self.swaps = Gauge(
+            "stillhouse_ensemble_swaps", "Ensembles loaded since the start", registry=self.registry
+        )
+        self.unfinished_jobs = Gauge(
+            "stillhouse_unfinished_jobs", "Jobs queued or running", registry=self.registry
+        )
+        self.ensemble = Info(
+            "stillhouse_serving_ensemble", "The ensemble that answers", registry=self.registry
+        )
+
+    def text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class CountRequests:
+    """ASGI middleware that counts and times requests by the route that took them.
+
+    Args:
+        app: what it wraps.
+        telemetry: where it counts.
+    """
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and count it when it is answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        code = 0
+
+        async def note_code(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_code)
+        finally:
+            # The route's pattern and not the path: ids would make a time series each.
+            route = getattr(scope.get("route"), "path", "none")
+            labels = (scope["method"], route)
+            self._telemetry.requests.labels(*labels, code or "none").inc()
+            self._telemetry.request_seconds.labels(*labels).observe(time.perf_counter() - started)

@@ -1,0 +1,96 @@
+"""The pictures of a request, from its body to pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+from models.errors import (
+    InvalidPicture,
+    PictureTooLarge,
+    UnreadablePicture,
+    UnsupportedPicture,
+)
+from models.pictures import ACCEPTED, PictureLimits, decode_picture
+
+PART = "file"
+"""The name every picture's part must have."""
+
+MEDIA_TYPES = sorted({*ACCEPTED.values()})
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One picture as it was sent.
+
+    Attributes:
+        name: how errors and answers call it; none for a raw body.
+        data: the file.
+    """
+
+    name: str | None
+    data: bytes
+
+
+async def read_uploads(request: Request, max_pictures: int, limits: PictureLimits) -> list[Upload]:
+    """Read the pictures of a multipart or raw body.
+
+    Raises:
+        UnsupportedPicture: the body is neither multipart nor a picture of a type accepted here.
+        UnreadablePicture: the multipart body is malformed, or has other parts, too many or none.
+        PictureTooLarge: a picture with too many bytes.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        return await _read_parts(request, max_pictures, limits)
+    if media_type in MEDIA_TYPES or media_type == "image/*":
+        return [Upload(None, await request.body())]
+    sent = f"not {media_type}" if media_type else "and name it in Content-Type"
+    accepted = ", ".join(MEDIA_TYPES)
+    raise UnsupportedPicture(f"send multipart/form-data or one of {accepted}, {sent}")
+
+
+async def _read_parts(request: Request, max_pictures: int, limits: PictureLimits) -> list[Upload]:
+    try:
+        form = await request.form(max_files=max_pictures, max_fields=1)
+    except MultiPartException as error:  # the framework's own words name the limit
+        raise UnreadablePicture(f"the multipart body is refused: {error.message}") from error
+    try:
+        uploads: list[Upload] = []
+        for name, part in form.multi_items():
+            if name != PART or not isinstance(part, UploadFile):
+                reason = f"the part {name!r} is not expected"
+                raise UnreadablePicture(f"{reason}; send files, each in a part named {PART!r}")
+            if part.size is not None and part.size > limits.max_bytes:
+                where = _where(len(uploads), part.filename)
+                raise PictureTooLarge(f"{where}: more than {limits.max_bytes} bytes")
+            uploads.append(Upload(part.filename or None, await part.read()))
+    finally:
+        await form.close()
+    if not uploads:
+        raise UnreadablePicture(f"there is no picture; send each in a part named {PART!r}")
+    return uploads
+
+
+def decode_uploads(
+    uploads: list[Upload], size: int, limits: PictureLimits
+) -> list[npt.NDArray[np.uint8]]:
+    """Decode pictures to uint8 [size, size, 3].
+
+    Raises:
+        InvalidPicture: of the kind that ``decode_picture`` raised, naming the part.
+    """
+    pictures = []
+    for index, upload in enumerate(uploads):
+        try:
+            pictures.append(decode_picture(upload.data, size, limits))
+        except InvalidPicture as error:
+            raise type(error)(f"{_where(index, upload.name)}: {error}") from error
+    return pictures
+
+
+def _where(index: int, name: str | None) -> str:
+    return f"picture {index}" + (f" ({name})" if name else "")

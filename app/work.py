@@ -1,0 +1,114 @@
+"""Doing a job: what a worker does between taking one and leaving it, with or without a queue."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from app.heartbeat import Heartbeat
+from app.jobs import Jobs
+from app.live import LiveJob
+from app.problems import ANSWERS, type_uri
+from app.schemas import JobError
+from models.errors import JobCancelled, LeaseLost, StillhouseError, WorkerStopping
+from models.store import Store
+from training.distill import distill
+from training.promotion import promote
+from training.recipe import recipe_from_dict
+
+_log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+"""A job that ended its worker so often fails, instead of ending worker after worker."""
+
+
+def do_job(
+    id_: str,
+    jobs: Jobs,
+    store: Store,
+    data: Path,
+    stopping: Callable[[], bool],
+) -> None:
+    """Train a job to its end, unless it has ended already or another worker has it.
+
+    Args:
+        id_: the job.
+        jobs: its record.
+        store: where its ensemble goes.
+        data: folder of data sets.
+        stopping: whether this worker is asked to end.
+
+    Raises:
+        Exception: whatever nobody expected; the job is taken up again, and fails after
+            ``MAX_ATTEMPTS`` of those.
+    """
+    lease = jobs.lease(id_)
+    if not lease.acquire(blocking=False):
+        _log.info("job %s is in other hands; dropping the message", id_)
+        return
+    try:
+        job = jobs.get(id_)
+        if job.finished:
+            _log.info("job %s is %s already; dropping the message", id_, job.status)
+        elif jobs.cancel_requested(id_):
+            jobs.finish(job, "cancelled")
+        elif jobs.begin(id_) > MAX_ATTEMPTS:
+            detail = f"it ended its worker {MAX_ATTEMPTS} times; the last time: "
+            title = "The job cannot be run"
+            error = JobError(type="poison", title=title, detail=detail + jobs.last_error(id_))
+            jobs.finish(job, "failed", error)
+        else:
+            live = LiveJob(job)
+            jobs.publish_status(live.snapshot())
+            heartbeat = Heartbeat(jobs, live, lease, stopping)
+            _train(live, heartbeat, jobs, store, data)
+    finally:
+        if lease.owned():  # it may have passed on, while this process was held up
+            lease.release()
+
+
+def _train(live: LiveJob, heartbeat: Heartbeat, jobs: Jobs, store: Store, data: Path) -> None:
+    job = live.snapshot()
+    recipe = recipe_from_dict(job.recipe)
+    _log.info("job %s begins: %s", job.id, recipe.display_name())
+    finished = False
+    try:
+        with heartbeat:
+            manifest = distill(recipe, data, store, job.id, report=live, check=heartbeat.check)
+            promotion = promote(store, manifest, recipe.promote)
+        jobs.finish(live.succeeded(manifest, promotion), "succeeded")
+        finished = True
+    except JobCancelled:
+        jobs.finish(live.snapshot(), "cancelled")
+        finished = True
+    except (WorkerStopping, LeaseLost) as reason:
+        jobs.hand_back(job.id)
+        _log.info("job %s goes back to the queue: %s", job.id, reason)
+        finished = True
+    except StillhouseError as error:
+        jobs.finish(live.snapshot(), "failed", _tell(error))
+        finished = True
+    finally:
+        if not finished:
+            jobs.note_error(job.id, "an unexpected error; the worker's log has it")
+
+
+def _tell(error: StillhouseError) -> JobError:
+    answer = ANSWERS[type(error)]
+    return JobError(type=type_uri(answer), title=answer.title, detail=str(error))
+
+
+def forget_nothing(jobs: Jobs, waiting_messages: int, enqueue: Callable[[str], None]) -> list[str]:
+    """Put every unfinished job that nobody holds into the queue, if the queue is empty.
+
+    While messages wait, workers are busy and will come for them; only once there are none can a
+    job be without one. So a job gets at most one message too many, which its taker drops.
+
+    Returns:
+        The ids that were enqueued.
+    """
+    if waiting_messages:
+        return []
+    lost = jobs.waiting()
+    for id_ in lost:
+        enqueue(id_)
+    return lost

@@ -1,0 +1,49 @@
+"""``python -m app.worker``: one process that trains jobs, one after the other."""
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+from celery.platforms import SecurityWarning
+from celery.signals import worker_ready, worker_shutting_down
+
+from app import tasks
+from app.queue import connect, queue
+from app.settings import read_settings
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _ready(**_: Any) -> None:
+    logging.getLogger(__name__).info("worker ready")
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _stop(**_: Any) -> None:
+    # The child that trains sees it before its next batch, keeps its checkpoint and hands the job
+    # back; Celery's warm shutdown waits for that.
+    tasks.stopping.set()
+
+
+def main() -> None:
+    """Work until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Celery warns of root because of pickled messages; ours are JSON and name a job's id.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    connect(read_settings())
+    queue.worker_main(
+        [
+            "--quiet",
+            "worker",
+            "--concurrency=1",
+            "--pool=prefork",
+            "--loglevel=WARNING",
+            # Workers need not know of each other, and talking about it is what goes silent after
+            # a reconnect (celery#8030).
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
