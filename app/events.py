@@ -11,7 +11,7 @@ from app.jobs import PREFIX
 from app.schemas import Job
 from app.service import Service
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 2.0
 """How long one look at the stream waits; in between, a job that ended in silence is noticed."""
 
 
@@ -29,7 +29,7 @@ async def follow_job(
     job = await asyncio.to_thread(service.jobs.get, id_)
     at = last_event_id or "0-0"
     url = cast("str", service.settings.redis_url)
-    async with Redis.from_url(url, decode_responses=True) as redis:
+    async with Redis.from_url(url, decode_responses=True, socket_timeout=5 * POLL_SECONDS) as redis:
         while True:
             block = None if job.finished else int(POLL_SECONDS * 1000)
             found: Any = await redis.xread({f"{PREFIX}{id_}:events": at}, count=100, block=block)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from models.errors import CorruptArtefact
 from models.files import Files
-from models.resnet import ResNet, build_network
+from models.resnet import ResNet, build_network, is_network
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,18 @@ def read_network(files: Files, folder: str, record: FileRecord, name: str, class
         classes: its number of classes.
 
     Raises:
-        CorruptArtefact: digest, tensor names or shapes are not what they must be.
+        CorruptArtefact: digest, tensor names or shapes are not what they must be, or this version
+            does not know the network.
     """
     tensors = read_tensors(files, folder, record)
-    with torch.device("meta"):  # no memory and no random numbers for weights about to be replaced
+    where = files.path(f"{folder}/{record.file}")
+    if not is_network(name):
+        raise CorruptArtefact(f"{where}: weights of {name!r}, which is no network known here")
+    # Initial weights are drawn to be replaced: torch's way around that, its meta device, imports
+    # 900 modules first, which takes longer than a hundred small networks.
+    with torch.random.fork_rng(devices=[]):
         network = build_network(name, classes)
     expected = network.state_dict()
-    where = files.path(f"{folder}/{record.file}")
     for difference, names in (
         ("lacks", expected.keys() - tensors.keys()),
         ("has the unknown", tensors.keys() - expected.keys()),

@@ -8,6 +8,8 @@ sees the old file or the new one and never half of either. Object stores give th
 import errno
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,8 @@ class Files:
         if not self.is_local:
             self._fs.pipe_file(self.path(name), data)
             return
-        beside = self._write_beside(name, data)
-        beside.replace(self.path(name))
+        with self._written_beside(name, data) as beside:
+            beside.replace(self.path(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file only if there is none of this name yet; of several writers one wins.
@@ -79,13 +81,11 @@ class Files:
                 return False
             self._fs.pipe_file(self.path(name), data)
             return True
-        beside = self._write_beside(name, data)
-        try:
-            os.link(beside, self.path(name))  # unlike rename, link refuses to replace
-        except FileExistsError:
-            return False
-        finally:
-            beside.unlink()
+        with self._written_beside(name, data) as beside:
+            try:
+                os.link(beside, self.path(name))  # unlike rename, link refuses to replace
+            except FileExistsError:
+                return False
         return True
 
     def list(self, name: str) -> list[str]:
@@ -103,9 +103,12 @@ class Files:
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with all it holds; a missing one is fine."""
         if self.exists(name):
-            self._fs.rm(self.path(name), recursive=True)
+            with suppress(FileNotFoundError):  # somebody else was quicker
+                self._fs.rm(self.path(name), recursive=True)
 
-    def _write_beside(self, name: str, data: bytes) -> Path:
+    @contextmanager
+    def _written_beside(self, name: str, data: bytes) -> Iterator[Path]:
+        """Give a file beside the target, flushed to the disk, to be put into the target's place."""
         target = Path(self.path(name))
         beside = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
         try:
@@ -114,13 +117,15 @@ class Files:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            yield beside
         except OSError as error:
-            beside.unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 message = f"{target}: no space left for {len(data):,} bytes"
                 raise StoreFull(message) from error
             raise StoreError(f"{target}: cannot be written: {error.strerror}") from error
-        return beside
+        finally:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

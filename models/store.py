@@ -6,7 +6,7 @@
     ensembles/<id>/member-00.safetensors    weights of one member
     ensembles/<id>/validation.safetensors   log-probabilities of every member, [m, n, k]
     teachers/<digest>/                      kept under the digest of what produced it
-    runs/<run>/member-00/                   checkpoints of members still in training
+    runs/<run>/<data set>/member-00/        checkpoints of members still in training
     jobs/<id>/                              what was asked for, and how it ended
     datasets/<digest>.safetensors           decoded pictures
     serving.json                            which ensemble answers POST /predict
@@ -58,13 +58,10 @@ class Store:
         Raises:
             CorruptArtefact: a manifest cannot be read.
         """
-        found = [
-            self.manifest(id_)
-            for files, folder in ((self.files, "ensembles"), (self._release, ""))
-            for id_ in files.list(folder)
-            if files.exists(f"{folder}/{id_}/manifest.json")
-        ]
-        return sorted(found, key=lambda manifest: manifest.created_at, reverse=True)
+        # A set, since the release may have been made here and lie in the store too.
+        ids = {*_finished(self.files, "ensembles"), *_finished(self._release, ".")}
+        found = [self.manifest(id_) for id_ in ids]
+        return sorted(found, key=lambda manifest: (manifest.created_at, manifest.id), reverse=True)
 
     def manifest(self, id_: str) -> EnsembleManifest:
         """Return the manifest of one ensemble.
@@ -113,8 +110,8 @@ class Store:
     ) -> EnsembleManifest:
         """Write an ensemble, its manifest last, and return the manifest with id and records.
 
-        The id is the name and the first digits of a digest over the members' weights, so the
-        same weights published twice are the same ensemble.
+        The id is the name and the first digits of a digest over pictures, weights and
+        predictions, so the same ensemble published twice is there once, as it was first written.
 
         Args:
             manifest: complete but for ``id``, ``members`` and ``predictions``.
@@ -124,13 +121,15 @@ class Store:
         Raises:
             StoreFull: no space left; the ensemble does not exist.
         """
-        digest = hashlib.sha256(manifest.name.encode())
-        for member in members:
-            for key, tensor in member.items():
+        digest = hashlib.sha256(f"{manifest.name}\n{manifest.dataset['digest']}".encode())
+        for tensors in (*members, predictions):
+            for key, tensor in tensors.items():
                 digest.update(key.encode())
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         id_ = f"{manifest.name}-{digest.hexdigest()[:8]}"
         folder = f"ensembles/{id_}"
+        if self.files.exists(f"{folder}/manifest.json"):
+            return self.manifest(id_)
         written = replace(
             manifest,
             id=id_,
@@ -156,7 +155,7 @@ class Store:
         try:
             return str(read_json(self.files, "serving.json")["ensemble"])
         except FileNotFoundError:
-            releases = [self.manifest(id_) for id_ in self._release.list("")]
+            releases = [self.manifest(id_) for id_ in _finished(self._release, ".")]
             newest = max(releases, key=lambda manifest: manifest.created_at, default=None)
             return newest.id if newest else None
         except KeyError as error:
@@ -179,3 +178,12 @@ class Store:
                 if files.exists(f"{folder}/manifest.json"):
                     return files, folder
         raise EnsembleNotFound(f"no ensemble has the id {id_!r}")
+
+
+def _finished(files: Files, folder: str) -> list[str]:
+    """Return the ids of the ensembles in a folder: names that may be ids, and have a manifest."""
+    return [
+        id_
+        for id_ in files.list(folder)
+        if re.fullmatch(ID_PATTERN, id_) and files.exists(f"{folder}/{id_}/manifest.json")
+    ]

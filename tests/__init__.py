@@ -1,0 +1,1 @@
+"""Tests as specifications: one file per module."""

@@ -72,3 +72,10 @@ def test_a_class_with_one_picture_is_refused_by_its_id() -> None:
 def test_a_fraction_that_is_none_is_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         split_validation(pictures(5, 5), fraction, seed=0)
+
+
+@pytest.mark.parametrize(("less", "more"), [(0.05, 0.1), (0.1, 0.25), (0.3, 0.31), (0.2, 0.5)])
+def test_a_larger_fraction_takes_all_that_a_smaller_one_does(less: float, more: float) -> None:
+    whole = pictures(40, 25, 2, 33)
+    taken = [set(rows(split_validation(whole, fraction, seed=0)[1])) for fraction in (less, more)]
+    assert taken[0] <= taken[1]

@@ -34,7 +34,11 @@ NUMBERS = {name: type(getattr(PRESETS["default"], name)) for name in BOUNDS if "
 def main(arguments: list[str] | None = None) -> int:
     """Train what the arguments say and print the ensemble's id and accuracy."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    untrained = options.no_teacher or options.teacher_ensemble is not None
+    if untrained and options.teacher_epochs is not None:
+        parser.error("argument --teacher-epochs: only for a teacher that is trained here")
     try:
         recipe = _recipe(options)
         store = Store(options.store)
@@ -104,12 +108,13 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     teacher = recipe.teacher
     if options.no_teacher:
         teacher = None
-    elif options.teacher_ensemble:
+    elif options.teacher_ensemble is not None:
         teacher = EnsembleTeacher(options.teacher_ensemble)
     elif isinstance(teacher, TrainedTeacher):
-        teacher = TrainedTeacher(
-            options.teacher or teacher.student, options.teacher_epochs or teacher.epochs
-        )
+        if options.teacher is not None:
+            teacher = replace(teacher, student=options.teacher)
+        if options.teacher_epochs is not None:
+            teacher = replace(teacher, epochs=options.teacher_epochs)
     recipe = replace(recipe, teacher=teacher)
     check_recipe(recipe)
     return recipe

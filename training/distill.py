@@ -56,7 +56,7 @@ def distill(
     Raises:
         InvalidRecipe: the recipe cannot work with this data set or teacher.
         InvalidDataset: the data set is missing or malformed.
-        TrainingDiverged: a network's loss became infinite.
+        TrainingDiverged: a network's loss or logits became infinite.
         StoreFull: no space left for a checkpoint or the ensemble.
         Stopped: from ``check``.
     """
@@ -88,7 +88,9 @@ def distill(
     splits = {"validation": validation, **({"test": dataset.test} if dataset.test else {})}
     logits: dict[str, list[Tensor]] = {split: [] for split in splits}
     for index in range(recipe.members):
-        checkpoints = Checkpoints(store.files, f"runs/{name}/member-{index:02d}")
+        # The same name may be tried again with other pictures, which those checkpoints never saw.
+        folder = f"runs/{name}/{dataset.digest[:12]}/member-{index:02d}"
+        checkpoints = Checkpoints(store.files, folder)
         member = Part("member", index)
         network, _ = fit(recipe, member, lesson, teach, checkpoints=checkpoints, run=run)
         weights.append({key: tensor.cpu() for key, tensor in network.state_dict().items()})

@@ -83,7 +83,7 @@ def fit(
         The network in evaluation mode, and what each epoch reported.
 
     Raises:
-        TrainingDiverged: the loss is no longer a finite number.
+        TrainingDiverged: the loss or the logits are no longer finite.
         Stopped: from ``check``; finished epochs are kept in checkpoints.
     """
     train, validation, normalisation = lesson.train, lesson.validation, lesson.normalisation
@@ -132,12 +132,13 @@ def fit(
             total_loss += loss.detach()
             run.report(BatchDone(part, epoch, (step + 1) / steps_per_epoch))
         train_loss = (total_loss / steps_per_epoch).item()
-        if not math.isfinite(train_loss):
-            reason = f"the loss of {part} ({recipe.student}) became {train_loss} in epoch {epoch}"
-            kept = f"epoch {len(curve)}" if curve else "none"
-            raise TrainingDiverged(f"{reason}; last good checkpoint: {kept}")
         with _autocast(recipe, device):
             logits = predict(network, validation, normalisation, run)
+        # The last step may have broken weights whose loss was still a number.
+        if not (math.isfinite(train_loss) and logits.isfinite().all()):
+            reason = f"{part} ({recipe.student}) diverged in epoch {epoch}, loss {train_loss:.3g}"
+            kept = f"epoch {len(curve)}" if curve else "none"
+            raise TrainingDiverged(f"{reason}; last good checkpoint: {kept}")
         accuracy = (logits.argmax(dim=1) == validation.labels).double().mean().item()
         seconds = time.perf_counter() - started
         done = EpochDone(part, epoch, recipe.epochs, train_loss, accuracy, seconds)

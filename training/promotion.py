@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from models.ensemble import EnsembleManifest
+from models.errors import EnsembleNotFound
 from models.store import Store
 from training.recipe import Promote
 
@@ -35,7 +36,10 @@ def _decide(store: Store, candidate: EnsembleManifest, wish: Promote) -> Promoti
         return Promotion(True, "nothing was serving")
     if serving_id == candidate.id:
         return Promotion(True, "it is the serving ensemble already")
-    serving = store.manifest(serving_id)
+    try:
+        serving = store.manifest(serving_id)
+    except EnsembleNotFound:
+        return Promotion(True, f"the serving {serving_id} is no longer in the store")
     for fact, before, now in (
         ("trained on another data set", serving.dataset["digest"], candidate.dataset["digest"]),
         (

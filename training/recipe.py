@@ -56,7 +56,7 @@ class Recipe:
 
     Attributes:
         preset: the preset the other fields started from.
-        name: what the ensemble is called; empty for ``<student>x<members>``.
+        name: what the ensemble is called; empty for ``<student>-<members>-members``.
         dataset: ``cifar100`` or the name of a folder of pictures.
         student: network of the members.
         members: number of students.
@@ -75,7 +75,7 @@ class Recipe:
         augmentation: one of ``training.augmentation.AUGMENTATIONS``.
         precision: ``bf16`` runs convolutions in bfloat16 and keeps weights in fp32.
         validation_fraction: share of train held out where the data set has no validation.
-        seed: decides splits, initial weights, order and augmentation.
+        seed: decides initial weights, order and augmentation; never which pictures validate.
         promote: whether the finished ensemble is to serve.
     """
 
@@ -151,7 +151,7 @@ BOUNDS: dict[str, Bounds] = {
     "distillation_weight": Bounds(0.0, 1.0, "weight of the teacher's loss against the labels'"),
     "label_smoothing": Bounds(0.0, 0.99, "share of the label spread over all classes"),
     "validation_fraction": Bounds(0.001, 0.5, "share of train held out for validation"),
-    "seed": Bounds(0, 2**53 - 1, "decides splits, initial weights, order and augmentation"),
+    "seed": Bounds(0, 2**53 - 1, "decides initial weights, order and augmentation"),
 }
 
 
@@ -213,6 +213,11 @@ def recipe_from_dict(data: dict[str, Any]) -> Recipe:
             values["teacher"] = EnsembleTeacher(ensemble)
         case {"student": str(student), "epochs": int(epochs)}:
             values["teacher"] = TrainedTeacher(student, epochs)
+        case None:
+            pass
+        case other:
+            reason = f"{other!r} is neither a student with its epochs, an ensemble, nor null"
+            raise InvalidRecipe([FieldProblem("teacher", reason)])
     recipe = Recipe(**values)
     check_recipe(recipe)
     return recipe

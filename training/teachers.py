@@ -76,7 +76,7 @@ def trained_teacher(
     network = read_network(store.files, folder, weights, teacher.student, lesson.classes)
     network.to(run.device).to(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, whose tensors autograd refuses to keep
     def teach(images: Tensor) -> Tensor:
         enabled = recipe.precision == "bf16"
         with torch.autocast(run.device.type, torch.bfloat16, enabled=enabled):
@@ -111,7 +111,7 @@ def ensemble_teacher(
         reason += " recipe validates on; give at most that much"
         raise InvalidRecipe([FieldProblem("validation_fraction", reason)])
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode, whose tensors autograd refuses to keep
     def teach(images: Tensor) -> Tensor:
         pictures = manifest.normalisation(images)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):

@@ -1,5 +1,6 @@
 """Progress on the terminal: one bar over all the work, and a line for every finished epoch."""
 
+import sys
 from types import TracebackType
 
 from tqdm import tqdm
@@ -40,9 +41,9 @@ class Terminal:
             case DataRead(done, total):
                 self._bar.set_description_str(f"reading pictures {done:,}/{total:,}")
             case Resumed(part, curve):
-                tqdm.write(f"{part}: goes on after epoch {len(curve)}")
+                self._line(f"{part}: goes on after epoch {len(curve)}")
             case EpochDone():
-                tqdm.write(
+                self._line(
                     f"{event.part}: epoch {event.epoch}/{event.epochs}"
                     f"  loss {event.train_loss:.3f}"
                     f"  validation accuracy {event.val_accuracy:.2%}"
@@ -54,6 +55,10 @@ class Terminal:
                 self._bar.set_description_str("evaluating")
         self._bar.n = round(self._time_left.share, 4)
         self._bar.set_postfix_str(f"{self._left()} left")
+
+    def _line(self, text: str) -> None:
+        # Beside the bar, not among the results, and at once: stdout waits where it is no terminal.
+        tqdm.write(text, file=sys.stderr)
 
     def _left(self) -> str:
         seconds = self._time_left.seconds_left

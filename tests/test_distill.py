@@ -1,0 +1,264 @@
+"""From a recipe and pictures to an ensemble, the same however often it was interrupted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.ensemble import EnsembleManifest
+from models.errors import InvalidDataset, InvalidRecipe, JobCancelled
+from models.store import Store
+from tests.tiny import COLOURS, RECIPE, go_on, ignore, same_weights, write_dataset
+from training.datasets import Dataset, Pictures, load_dataset
+from training.distill import SPLIT_SEED, distill, normalisation_of
+from training.metrics import evaluate, fit_temperature, pool
+from training.progress import (
+    BatchDone,
+    Check,
+    DataRead,
+    EpochDone,
+    Evaluating,
+    Event,
+    Part,
+    PartDone,
+    Planned,
+    Resumed,
+)
+from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher
+from training.splits import split_validation
+
+TAUGHT = replace(RECIPE, teacher=TrainedTeacher("resnet8", epochs=1))
+
+
+def run(
+    store: Store,
+    data: Path,
+    recipe: Recipe = TAUGHT,
+    *,
+    report: Callable[[Event], None] = ignore,
+    check: Check = go_on,
+) -> EnsembleManifest:
+    return distill(recipe, data, store, "job", report=report, check=check)
+
+
+@dataclass
+class Distilled:
+    """An undisturbed distillation, and what it told."""
+
+    store: Store
+    manifest: EnsembleManifest
+    events: list[Event]
+    dataset: Dataset
+
+
+@pytest.fixture(scope="module")
+def distilled(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Distilled:
+    root = tmp_path_factory.mktemp("distilled")
+    store = Store(root / "store", release=root / "release")
+    events: list[Event] = []
+    manifest = run(store, data, report=events.append)
+    return Distilled(store, manifest, events, load_dataset("noise", data, store.files))
+
+
+def labels_of(distilled: Distilled, split: str) -> Pictures:
+    if split == "test":
+        assert distilled.dataset.test is not None
+        return distilled.dataset.test
+    return split_validation(distilled.dataset.train, TAUGHT.validation_fraction, SPLIT_SEED)[1]
+
+
+# What is left in the store.
+
+
+def test_the_manifest_says_what_was_made(distilled: Distilled) -> None:
+    manifest = distilled.manifest
+    assert distilled.store.ensembles() == [manifest]
+    assert manifest.name == "tiny"
+    assert manifest.network == "resnet8"
+    assert manifest.classes == tuple(COLOURS)
+    assert manifest.size == 32
+    assert len(manifest.members) == 2
+    assert manifest.recipe == TAUGHT.to_dict()
+    assert manifest.dataset == {"name": "noise", "digest": distilled.dataset.digest}
+    assert distilled.store.files.list("teachers") == [manifest.teacher]
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_metrics_are_those_of_the_saved_predictions(distilled: Distilled, split: str) -> None:
+    saved = distilled.store.predictions(distilled.manifest.id, split)
+    labels = labels_of(distilled, split).labels
+    assert saved.shape == (2, len(labels), len(COLOURS))
+    again = evaluate(saved, labels, distilled.manifest.temperature)
+    assert distilled.manifest.metrics[split] == again
+
+
+def test_the_temperature_is_fitted_on_validation_after_pooling(distilled: Distilled) -> None:
+    saved = pool(distilled.store.predictions(distilled.manifest.id, "validation"))
+    labels = labels_of(distilled, "validation").labels
+    assert distilled.manifest.temperature == fit_temperature(saved, labels)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_loaded_ensemble_answers_as_was_saved(distilled: Distilled, split: str) -> None:
+    ensemble = distilled.store.load(distilled.manifest.id)
+    answers = ensemble(labels_of(distilled, split).images)
+    saved = distilled.store.predictions(distilled.manifest.id, split)
+    torch.testing.assert_close(answers, saved.exp(), atol=1e-4, rtol=0)
+
+
+def test_members_differ(distilled: Distilled) -> None:
+    one, other = distilled.store.load(distilled.manifest.id).members
+    assert not same_weights(one, other)
+
+
+def test_nothing_is_left_of_the_run(distilled: Distilled) -> None:
+    assert not distilled.store.files.exists("runs/job")
+    (teacher,) = distilled.store.files.list("teachers")
+    assert not distilled.store.files.exists(f"teachers/{teacher}/checkpoints")
+
+
+def test_it_tells_the_plan_and_then_each_part_in_turn(distilled: Distilled) -> None:
+    teacher, first, second = Part("teacher"), Part("member", 0), Part("member", 1)
+    events = [event for event in distilled.events if not isinstance(event, BatchDone)]
+    assert isinstance(events[0], DataRead)
+    assert events[0].total == 4 * (24 + 8)
+    plan = next(event for event in events if isinstance(event, Planned))
+    assert [(part.part, part.network, part.epochs) for part in plan.parts] == [
+        (teacher, "resnet8", 1),
+        (first, "resnet8", 2),
+        (second, "resnet8", 2),
+    ]
+    told = [event.part for event in events if isinstance(event, (EpochDone, PartDone))]
+    assert told == [*[teacher] * 2, *[first] * 3, *[second] * 3]
+    assert events[-1] == Evaluating()
+
+
+# Interrupted, repeated, changed.
+
+
+def stop_when(happened: Callable[[Event], bool]) -> tuple[Callable[[Event], None], Check]:
+    """Return a report and a check that ends the work once an event has happened."""
+    seen: list[Event] = []
+
+    def report(event: Event) -> None:
+        if happened(event):
+            seen.append(event)
+
+    def check() -> None:
+        if seen:
+            raise JobCancelled
+
+    return report, check
+
+
+@pytest.mark.parametrize(
+    "part", [Part("teacher"), Part("member", 0)], ids=["after the teacher", "between members"]
+)
+def test_interrupted_and_resumed_makes_the_same_ensemble(
+    part: Part, distilled: Distilled, data: Path, store: Store
+) -> None:
+    report, check = stop_when(lambda event: event == PartDone(part))
+    with pytest.raises(JobCancelled):
+        run(store, data, report=report, check=check)
+    assert store.ensembles() == []
+    events: list[Event] = []
+    manifest = run(store, data, report=events.append)
+    assert part in [event.part for event in events if isinstance(event, Resumed)]
+    assert part not in [event.part for event in events if isinstance(event, BatchDone)]
+    assert manifest.id == distilled.manifest.id
+    assert manifest.members == distilled.manifest.members
+    assert manifest.predictions == distilled.manifest.predictions
+    assert manifest.metrics == distilled.manifest.metrics
+
+
+def test_the_work_can_be_stopped_while_pictures_are_read(data: Path, store: Store) -> None:
+    events: list[Event] = []
+    report, check = stop_when(lambda event: isinstance(event, DataRead))
+
+    def report_both(event: Event) -> None:
+        events.append(event)
+        report(event)
+
+    with pytest.raises(JobCancelled):
+        run(store, data, report=report_both, check=check)
+    assert [type(event) for event in events] == [DataRead]
+
+
+def test_other_pictures_under_the_same_name_do_not_meet_old_checkpoints(
+    tmp_path: Path, data: Path, store: Store
+) -> None:
+    plain = replace(RECIPE, members=1)
+    report, check = stop_when(lambda event: isinstance(event, EpochDone))
+    with pytest.raises(JobCancelled):
+        run(store, data, plain, report=report, check=check)
+    write_dataset(tmp_path / "others/noise", seed=1)
+    events: list[Event] = []
+    run(store, tmp_path / "others", plain, report=events.append)
+    assert not [event for event in events if isinstance(event, Resumed)]
+    assert not store.files.exists("runs/job")
+
+
+def test_an_ensemble_teaches_the_next(distilled: Distilled, data: Path) -> None:
+    recipe = replace(
+        RECIPE, name="second", members=1, epochs=1, teacher=EnsembleTeacher(distilled.manifest.id)
+    )
+    manifest = run(distilled.store, data, recipe)
+    assert manifest.teacher == distilled.manifest.id
+    distilled.store.files.delete(f"ensembles/{manifest.id}")
+
+
+# Data sets of all kinds.
+
+SHORT = replace(RECIPE, members=1, epochs=1)
+
+
+def test_a_data_set_without_test_pictures_is_fine(tmp_path: Path, store: Store) -> None:
+    write_dataset(tmp_path / "data/noise", train=8)
+    manifest = run(store, tmp_path / "data", SHORT)
+    assert manifest.metrics.keys() == manifest.predictions.keys() == {"validation"}
+    assert manifest.metrics["validation"]["pictures"] == 8
+
+
+def test_validation_pictures_of_its_own_are_used(tmp_path: Path, store: Store) -> None:
+    write_dataset(tmp_path / "data/noise", train=8, val=3)
+    recipe = replace(SHORT, batch_size=32)  # as many as there are: none were held out
+    assert run(store, tmp_path / "data", recipe).metrics["validation"]["pictures"] == 12
+
+
+def test_a_batch_larger_than_the_pictures_left_is_refused(data: Path, store: Store) -> None:
+    recipe = replace(RECIPE, batch_size=73)  # of 96 pictures 24 validate
+    with pytest.raises(InvalidRecipe) as refused:
+        run(store, data, recipe)
+    (problem,) = refused.value.problems
+    assert problem.field == "batch_size"
+    assert problem.reason == "73 is more than the 72 pictures to train on"
+
+
+def test_a_bad_recipe_is_refused_before_anything_is_read(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRecipe, match=r"members: 0 .*epochs: 0"):
+        run(store, tmp_path / "nowhere", replace(RECIPE, members=0, epochs=0))
+
+
+def test_missing_data_is_named(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="nowhere/noise"):
+        run(store, tmp_path / "nowhere")
+
+
+def test_the_seed_of_a_recipe_does_not_change_which_pictures_validate(
+    data: Path, store: Store
+) -> None:
+    one, other = (run(store, data, replace(SHORT, seed=seed)) for seed in (0, 1))
+    assert one.members != other.members
+    # Mean and deviation of the pictures that were trained on: the same pictures.
+    assert one.normalisation == other.normalisation
+
+
+def test_normalisation_is_mean_and_deviation_of_each_channel() -> None:
+    images = torch.zeros(2, 3, 1, 2, dtype=torch.uint8)
+    images[0, 0] = 255
+    images[:, 1] = 51
+    normalisation = normalisation_of(Pictures(images, torch.zeros(2)))
+    assert normalisation.mean == (0.5, 0.2, 0.0)
+    assert normalisation.std == (0.5, 0.0001, 0.0001)

@@ -1,0 +1,195 @@
+"""A recipe that cannot work is refused with every reason, and the presets are what they claim."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.errors import InvalidRecipe
+from training.recipe import (
+    BOUNDS,
+    PRESETS,
+    EnsembleTeacher,
+    Recipe,
+    TrainedTeacher,
+    check_recipe,
+    digest_of,
+    recipe_from_dict,
+)
+
+
+def bad_fields(recipe: Recipe) -> list[str]:
+    """Return the fields a recipe is refused for."""
+    with pytest.raises(InvalidRecipe) as refused:
+        check_recipe(recipe)
+    return sorted(problem.field for problem in refused.value.problems)
+
+
+def with_number(field: str, value: float) -> Recipe:
+    changed: Any = {field: value}
+    if field == "teacher.epochs":
+        changed = {"teacher": TrainedTeacher("resnet8", value)}  # type: ignore[arg-type]
+    return replace(Recipe(), **{"nesterov": False, "schedule": "constant", **changed})
+
+
+# Presets.
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_works_and_knows_its_name(name: str) -> None:
+    check_recipe(PRESETS[name])
+    assert PRESETS[name].preset == name
+
+
+def test_the_seed_preset_is_the_seed_work_field_by_field() -> None:
+    assert PRESETS["seed"].to_dict() == {
+        # stateun/MLDL2, Knowledge_Distillation
+        "dataset": "cifar100",
+        "student": "resnet14",
+        "members": 10,
+        "epochs": 50,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 1e-4,
+        "schedule": "constant",  # its step never fires
+        "temperature": 4.0,
+        "distillation_weight": 0.5,
+        "label_smoothing": 0.1,
+        "augmentation": "none",
+        "validation_fraction": 0.2,  # 40,000 and 10,000
+        "precision": "fp32",
+        "teacher": {"student": "resnet50", "epochs": 60},
+        # ours
+        "preset": "seed",
+        "name": "",
+        "seed": 0,
+        "promote": "if_better",
+    }
+
+
+# What is refused.
+
+
+def test_every_bad_field_is_named_at_once() -> None:
+    recipe = Recipe(
+        preset="best",
+        name="../x",
+        dataset="a/b",
+        student="vgg8",
+        members=0,
+        teacher=TrainedTeacher("vgg13", epochs=0),
+        epochs=0,
+        batch_size=1,
+        learning_rate=0.0,
+        momentum=1.0,
+        weight_decay=-1.0,
+        schedule="step",  # type: ignore[arg-type]
+        temperature=0.0,
+        distillation_weight=1.5,
+        label_smoothing=1.0,
+        augmentation="cutout",
+        precision="int8",  # type: ignore[arg-type]
+        validation_fraction=0.9,
+        seed=-1,
+        promote="maybe",  # type: ignore[arg-type]
+    )
+    every = set(recipe.to_dict()) - {"teacher", "nesterov"} | {"teacher.student", "teacher.epochs"}
+    assert bad_fields(recipe) == sorted(every)
+    with pytest.raises(InvalidRecipe, match=r"members: 0 is not between 1 and 100; .*'vgg8'"):
+        check_recipe(recipe)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("field", BOUNDS)
+def test_a_number_that_is_none_is_refused(field: str, value: float) -> None:
+    assert bad_fields(with_number(field, value)) == [field]
+
+
+@pytest.mark.parametrize("field", BOUNDS)
+def test_both_ends_of_a_range_belong_to_it_and_nothing_beyond(field: str) -> None:
+    low, high, _ = BOUNDS[field]
+    for value in (low, high):
+        check_recipe(with_number(field, value))
+    for value in (low - 1, high + 1):
+        assert bad_fields(with_number(field, value)) == [field]
+
+
+def test_every_number_has_bounds() -> None:
+    numbers = {name for name, value in Recipe().to_dict().items() if type(value) in (int, float)}
+    assert numbers | {"teacher.epochs"} == set(BOUNDS)
+
+
+@pytest.mark.parametrize("name", ["..", ".x", "-x", "a/b", "a b", "ä", "x\n", "x" * 65])
+@pytest.mark.parametrize("field", ["name", "dataset"])
+def test_a_name_with_tricks_is_refused(field: str, name: str) -> None:
+    assert bad_fields(replace(Recipe(), **{field: name})) == [field]  # type: ignore[arg-type]
+
+
+def test_a_data_set_must_have_a_name_and_an_ensemble_need_not() -> None:
+    assert bad_fields(Recipe(dataset="")) == ["dataset"]
+    check_recipe(Recipe(name=""))
+
+
+def test_nesterov_without_momentum_is_refused() -> None:
+    assert bad_fields(Recipe(nesterov=True, momentum=0.0)) == ["momentum"]
+    check_recipe(Recipe(nesterov=False, momentum=0.0))
+
+
+def test_a_teacher_is_checked_as_a_student_is() -> None:
+    assert bad_fields(Recipe(teacher=TrainedTeacher("lenet", 5))) == ["teacher.student"]
+    check_recipe(Recipe(teacher=TrainedTeacher("resnet8x4", 5)))
+    check_recipe(Recipe(teacher=None))
+
+
+# To JSON and back.
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *PRESETS.values(),
+        Recipe(teacher=None, name="mine"),
+        Recipe(teacher=EnsembleTeacher("a-1")),
+        Recipe(seed=2**53 - 1, learning_rate=1 / 3),
+    ],
+)
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    assert recipe_from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_what_is_left_out_takes_its_default() -> None:
+    assert recipe_from_dict({}) == Recipe()
+    assert recipe_from_dict({"members": 3, "teacher": None}) == Recipe(members=3, teacher=None)
+
+
+def test_unknown_fields_are_refused_by_name() -> None:
+    with pytest.raises(InvalidRecipe, match="lr: unknown field; optimizer: unknown field"):
+        recipe_from_dict({"lr": 0.1, "epochs": 1, "optimizer": "adam"})
+
+
+@pytest.mark.parametrize("teacher", ["resnet20", {"student": "resnet20"}, {}, {"ensemble": 1}, 5])
+def test_a_teacher_that_is_none_of_the_known_kinds_is_refused(teacher: object) -> None:
+    with pytest.raises(InvalidRecipe, match=r"teacher: .* is neither"):
+        recipe_from_dict({"teacher": teacher})
+
+
+def test_a_recipe_from_json_is_checked() -> None:
+    with pytest.raises(InvalidRecipe, match="epochs: 0 is not between"):
+        recipe_from_dict({"epochs": 0})
+
+
+# Names and digests.
+
+
+def test_an_ensemble_without_a_name_is_called_after_what_it_is() -> None:
+    assert Recipe(student="resnet8", members=3).display_name() == "resnet8-3-members"
+    assert Recipe(name="mine").display_name() == "mine"
+
+
+def test_the_digest_does_not_depend_on_the_order_of_fields() -> None:
+    fields = Recipe().to_dict()
+    assert digest_of(fields) == digest_of(dict(reversed(fields.items())))
+    assert digest_of(fields) != digest_of(fields | {"seed": 1})
