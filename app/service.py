@@ -104,8 +104,10 @@ def create_app(settings: Settings) -> FastAPI:
     application.state.service = service
     application.add_middleware(CountRequests, telemetry=service.telemetry)
     problems.install(application)
-    for module in (predict, jobs, ensembles, health):
-        application.include_router(module.router)
+    application.include_router(predict.router)
+    application.include_router(health.router)
+    for module in (jobs, ensembles):
+        application.include_router(module.router, max_body_size=settings.max_recipe_bytes)
     return application
 
 

