@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+ARGS ?=
 
 # Everything lives in .venv; nothing outside the checkout is touched.
 BIN := .venv/bin
@@ -16,7 +17,7 @@ DEV_READY := .venv/.installed-dev
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock smoke-compose clean
+.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-predict smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -27,7 +28,7 @@ run: $(RUNTIME_READY) ## set up what is missing and serve on http://127.0.0.1:80
 	@exec $(BIN)/python -m app.up
 
 test: $(DEV_READY) ## set up what is missing and run the tests (PYTEST_ARGS="-k words")
-	@exec $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	@exec $(BIN)/python -m pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
 check: lint types layers locks ## lint, formatting, types, layers, and locks against pyproject.toml
 
@@ -37,7 +38,6 @@ lint: $(DEV_READY)
 
 types: $(DEV_READY)
 	$(BIN)/mypy
-	$(BIN)/mypy ops
 
 layers: $(DEV_READY)
 	$(BIN)/lint-imports
@@ -47,6 +47,15 @@ locks: $(DEV_READY)
 
 lock: $(UV_READY) ## write the locks from pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
 	$(BIN)/python ops/locks.py write $(LOCK_ARGS)
+
+release: $(DEV_READY) ## train what ships with the code (ARGS="--data … --store …"); hours, resumable
+	@exec $(BIN)/python -m ops.release $(ARGS)
+
+bench-accuracy: $(DEV_READY) ## the release on CIFAR-100's test pictures (ARGS="--data …")
+	@exec $(BIN)/python -m benchmarks.accuracy $(ARGS)
+
+bench-predict: $(DEV_READY) ## latency and throughput of the service that `make run` started
+	@exec $(BIN)/python -m benchmarks.predict $(ARGS)
 
 smoke-compose: ## build the images, run the compose file, lose nothing over down and up
 	@exec $(PYTHON) -m tests.smoke.compose

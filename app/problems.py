@@ -59,6 +59,8 @@ ANSWERS: Mapping[type[errors.StillhouseError], Answer] = {
 INVALID_REQUEST = Answer(422, "invalid-request", "The request is not understood")
 QUEUE_UNAVAILABLE = Answer(503, "queue-unavailable", "The queue cannot be reached")
 
+POISON = Answer(503, "poison", "The job cannot be run")
+
 HTTP_ANSWERS: Mapping[int, Answer] = {
     400: Answer(400, "bad-request", "The request is malformed"),
     404: Answer(404, "no-such-path", "Nothing is at this path"),

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 import app.tasks
 from app import problems
 from app.jobs import Jobs
+from app.limits import LimitBodies
 from app.queue import connect
 from app.serving import Serving
 from app.settings import Settings
@@ -99,9 +100,9 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Distils ensembles of small image networks and serves them.",
         version="0.1.0",
         lifespan=lifespan,
-        max_body_size=settings.max_request_bytes,
     )
     application.state.service = service
+    application.add_middleware(LimitBodies, settings=settings)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
     problems.install(application)
     application.include_router(predict.router)

@@ -1,11 +1,12 @@
 """The pictures of a request, from its body to pixels."""
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from models.errors import (
@@ -53,9 +54,24 @@ async def read_uploads(request: Request, max_pictures: int, limits: PictureLimit
     raise UnsupportedPicture(f"send multipart/form-data or one of {accepted}, {sent}")
 
 
+class _WholeForm(MultiPartParser):
+    # The framework takes a body that is cut short, without the part that is not whole.
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
 async def _read_parts(request: Request, max_pictures: int, limits: PictureLimits) -> list[Upload]:
+    async def body() -> AsyncGenerator[bytes, None]:
+        async for chunk in request.stream():
+            yield chunk
+        if not parser.ended:
+            raise MultiPartException("it ends before its last boundary")
+
+    parser = _WholeForm(request.headers, body(), max_files=max_pictures, max_fields=1)
     try:
-        form = await request.form(max_files=max_pictures, max_fields=1)
+        form = await parser.parse()
     except MultiPartException as error:  # the framework's own words name the limit
         raise UnreadablePicture(f"the multipart body is refused: {error.message}") from error
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from app.heartbeat import Heartbeat
 from app.jobs import Jobs
 from app.live import LiveJob
-from app.problems import ANSWERS, type_uri
+from app.problems import ANSWERS, POISON, type_uri
 from app.schemas import JobError
 from models.errors import JobCancelled, LeaseLost, StillhouseError, WorkerStopping
 from models.store import Store
@@ -53,8 +53,9 @@ def do_job(
             jobs.finish(job, "cancelled")
         elif jobs.begin(id_) > MAX_ATTEMPTS:
             detail = f"it ended its worker {MAX_ATTEMPTS} times; the last time: "
-            title = "The job cannot be run"
-            error = JobError(type="poison", title=title, detail=detail + jobs.last_error(id_))
+            error = JobError(
+                type=type_uri(POISON), title=POISON.title, detail=detail + jobs.last_error(id_)
+            )
             jobs.finish(job, "failed", error)
         else:
             live = LiveJob(job)

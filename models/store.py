@@ -147,6 +147,27 @@ class Store:
         self.files.create(f"{folder}/manifest.json", json_bytes(written.to_dict()))
         return self.manifest(id_)
 
+    def export(self, id_: str, folder: Path, new_id: str) -> EnsembleManifest:
+        """Copy an ensemble out of the store as a release: without its saved predictions.
+
+        Args:
+            id_: the ensemble.
+            folder: of releases; the copy goes to ``folder/new_id``.
+            new_id: what it is called from now on.
+
+        Raises:
+            EnsembleNotFound: there is none with this id.
+            CorruptArtefact: a file is not what its manifest says.
+        """
+        ensemble = self.load(id_)  # nothing damaged is to be released
+        target = Files(folder)
+        manifest = replace(ensemble.manifest, id=new_id, name=new_id, predictions={})
+        files, source = self._locate(id_)
+        for record in manifest.members:
+            target.write(f"{new_id}/{record.file}", files.read(f"{source}/{record.file}"))
+        write_json(target, f"{new_id}/manifest.json", manifest.to_dict())
+        return manifest
+
     def serving(self) -> str | None:
         """Return the id of the ensemble that is to answer, or none if there is no ensemble.
 
@@ -155,12 +176,16 @@ class Store:
         try:
             return str(read_json(self.files, "serving.json")["ensemble"])
         except FileNotFoundError:
-            releases = [self.manifest(id_) for id_ in _finished(self._release, ".")]
-            newest = max(releases, key=lambda manifest: manifest.created_at, default=None)
-            return newest.id if newest else None
+            return self.newest_release()
         except KeyError as error:
             where = self.files.path("serving.json")
             raise CorruptArtefact(f"{where}: names no ensemble") from error
+
+    def newest_release(self) -> str | None:
+        """Return the id of the newest ensemble that ships with the code, if any does."""
+        releases = [self.manifest(id_) for id_ in _finished(self._release, ".")]
+        newest = max(releases, key=lambda manifest: manifest.created_at, default=None)
+        return newest.id if newest else None
 
     def serve(self, id_: str) -> None:
         """Make an ensemble the serving one; every API process follows within seconds.

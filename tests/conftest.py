@@ -43,10 +43,15 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def redis_url(valkey: ValkeyServer) -> str:
-    """The address of a Valkey that holds nothing."""
-    url = str(valkey.connection_url)
-    with Redis.from_url(url) as redis:
-        redis.flushall()
-    return url
+    """The address of the real Valkey."""
+    return str(valkey.connection_url)
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of the real Valkey, which holds nothing."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        client.flushall()
+        yield client

@@ -79,7 +79,9 @@ def parts(*files: bytes | tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes
 
 def problem_of(response: httpx.Response, status: int, type_: str) -> dict[str, Any]:
     """Check that a response tells a problem of this kind, and return it."""
-    assert (response.status_code, response.headers["content-type"]) == (status, PROBLEM)
+    assert (response.status_code, response.headers["content-type"]) == (status, PROBLEM), (
+        response.text
+    )
     problem: dict[str, Any] = response.json()
     assert problem["type"] == f"urn:stillhouse:problem:{type_}"
     assert problem["status"] == status

@@ -1,0 +1,45 @@
+"""How large the body of a request may be."""
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.settings import Settings
+
+
+class LimitBodies:
+    """ASGI middleware that refuses a body as soon as it is known to be too large.
+
+    The framework's own answers in plain text where the size was declared, and has one limit for
+    all paths; this one raises where the body is read, so the problem is told like any other.
+
+    Args:
+        app: what it wraps.
+        settings: the limits.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and count its bytes as they are read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        predicts = scope["path"] == "/predict"
+        settings = self._settings
+        max_bytes = settings.max_request_bytes if predicts else settings.max_recipe_bytes
+        # The server has checked that it is a number, and that no more bytes come than declared.
+        declared = int(Headers(scope=scope).get("content-length", 0))
+        read = 0
+
+        async def count() -> Message:
+            nonlocal read
+            message: Message = {} if declared > max_bytes else await receive()
+            read += len(message.get("body", b""))
+            if max(declared, read) > max_bytes:
+                raise HTTPException(413, f"the body has more than {max_bytes} bytes")
+            return message
+
+        await self._app(scope, count, send)

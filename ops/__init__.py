@@ -1,0 +1,1 @@
+"""What keeps the house: locks, the release, what the container build needs."""

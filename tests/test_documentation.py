@@ -1,0 +1,118 @@
+"""What the documentation says exists, does exist; what exists is documented."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.problems import ANSWERS, HTTP_ANSWERS, INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE
+from app.service import create_app
+from app.settings import Settings
+from training.recipe import PRESETS, EnsembleTeacher, Recipe, TrainedTeacher
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+README = (ROOT / "README.md").read_text()
+HTTP = (ROOT / "docs" / "http.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+RECIPES = (ROOT / "docs" / "recipes.md").read_text()
+
+
+def routes() -> list[tuple[str, str]]:
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1/0"))
+    schema = app.openapi()
+    return [
+        (method.upper(), path) for path, methods in schema["paths"].items() for method in methods
+    ]
+
+
+def test_every_call_has_a_heading() -> None:
+    headings = set(re.findall(r"^### `(.+)`$", HTTP, flags=re.MULTILINE))
+    assert {f"{method} {path.replace('{id}', '<id>')}" for method, path in routes()} == headings
+
+
+def test_every_problem_type_is_explained() -> None:
+    others = (*HTTP_ANSWERS.values(), INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE)
+    missing = {a.type for a in (*ANSWERS.values(), *others) if f"`{a.type}`" not in HTTP}
+    assert missing == set()
+
+
+def test_every_setting_is_explained_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `(STILLHOUSE_\w+)`", OPERATIONS, flags=re.MULTILINE))
+    assert documented == {f"STILLHOUSE_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_the_table_of_presets_says_what_the_presets_are() -> None:
+    rows = {
+        row[0]: row[1:]
+        for line in RECIPES.splitlines()
+        if len(row := [cell.strip() for cell in line.strip("|").split("|")]) == 4
+    }
+    for column, name in enumerate(("seed", "default", "strong")):
+        recipe = PRESETS[name]
+        assert rows["student × members"][column] == f"{recipe.student} × {recipe.members}"
+        assert rows["teacher, epochs"][column] == _teacher(recipe)
+        assert rows["epochs"][column] == str(recipe.epochs)
+        assert rows["batch size"][column] == str(recipe.batch_size)
+        schedule = f"{recipe.learning_rate:g}, {recipe.schedule}"
+        assert rows["learning rate, schedule"][column] == schedule
+        momentum = f"{recipe.momentum:g}" + (", Nesterov" if recipe.nesterov else "")
+        assert rows["momentum"][column] == momentum
+        assert float(rows["weight decay"][column]) == recipe.weight_decay
+        weights = f"{recipe.temperature:g}, {recipe.distillation_weight:g}"
+        assert rows["temperature, λ"][column] == weights
+        assert float(rows["label smoothing"][column]) == recipe.label_smoothing
+        assert rows["augmentation"][column] == recipe.augmentation
+        assert rows["precision"][column] == recipe.precision
+        assert rows["held out for validation"][column] == f"{recipe.validation_fraction:.0%}"
+
+
+def _teacher(recipe: Recipe) -> str:
+    match recipe.teacher:
+        case TrainedTeacher(student, epochs):
+            return f"{student}, {epochs}"
+        case EnsembleTeacher(ensemble):
+            return ensemble
+    return "none"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"`((?:app|training|models|tests|benchmarks|docs|ops)/[\w./-]*)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_make_target_that_pages_name_exists() -> None:
+    make = shutil.which("make")
+    assert make is not None
+    listed = subprocess.run([make, "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    targets = set(re.findall(r"^  make ([a-z-]+)", listed.stdout, flags=re.MULTILINE))
+    for page in PAGES:
+        for name in re.findall(r"`make ([a-z-]+)", page.read_text()):
+            assert name in targets, f"{page.name}: make {name}"
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.DOTALL):
+            for name in re.findall(r"^make ([a-z-]+)", block, flags=re.MULTILINE):
+                assert name in targets, f"{page.name}: make {name}"
+
+
+def test_every_address_in_a_curl_is_a_call() -> None:
+    paths = [re.sub(r"\{id\}", r"[^/]+", path) for _, path in routes()]
+    found = [
+        address
+        for page in PAGES
+        for address in re.findall(r"http://127\.0\.0\.1:8000(/[^\s'?`]+)", page.read_text())
+    ]
+    assert len(found) >= 4
+    for address in found:
+        known = any(re.fullmatch(path, address) for path in paths)
+        assert known or address.startswith("/docs"), address
