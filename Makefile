@@ -17,7 +17,7 @@ DEV_READY := .venv/.installed-dev
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-predict smoke-compose clean
+.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-predict smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ bench-accuracy: $(DEV_READY) ## the release on CIFAR-100's test pictures (ARGS="
 
 bench-predict: $(DEV_READY) ## latency and throughput of the service that `make run` started
 	@exec $(BIN)/python -m benchmarks.predict $(ARGS)
+
+smoke: $(DEV_READY) ## a real job through `make run`, minutes (ARGS="--data …", a folder with cifar100)
+	@exec $(BIN)/python -m tests.smoke.first_light $(ARGS)
 
 smoke-compose: ## build the images, run the compose file, lose nothing over down and up
 	@exec $(PYTHON) -m tests.smoke.compose

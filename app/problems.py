@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
-from app.schemas import FINISHED, TRAINED, FieldError, Problem
+from app.recipe_request import FINISHED, TRAINED
+from app.schemas import FieldError, Problem
 from models import errors
 
 _log = logging.getLogger(__name__)

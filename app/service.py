@@ -105,10 +105,8 @@ def create_app(settings: Settings) -> FastAPI:
     application.add_middleware(LimitBodies, settings=settings)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
     problems.install(application)
-    application.include_router(predict.router)
-    application.include_router(health.router)
-    for module in (jobs, ensembles):
-        application.include_router(module.router, max_body_size=settings.max_recipe_bytes)
+    for module in (predict, jobs, ensembles, health):
+        application.include_router(module.router)
     return application
 
 

@@ -116,7 +116,7 @@ def _running(settings: Settings) -> Iterator[list[Child]]:
     children: list[Child] = []
     try:
         if settings.redis_url is None:
-            port = _free_port()
+            port = free_port()
             folder = _broker_folder(settings)
             say(f"starting Valkey on port {port}, appending to {folder}")
             arguments = [f"--port={port}", f"--folder={folder}"]
@@ -182,7 +182,8 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

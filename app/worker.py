@@ -6,11 +6,16 @@ import warnings
 from typing import Any
 
 from celery.platforms import SecurityWarning
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from app import tasks
 from app.queue import connect, queue
 from app.settings import read_settings
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _keep_logging(**_: Any) -> None:
+    """Keep Celery from changing handlers and levels, which it does unless somebody listens."""
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -13,6 +13,7 @@
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +33,8 @@ from models.artefacts import (
 from models.ensemble import Ensemble, EnsembleManifest, manifest_from_dict
 from models.errors import CorruptArtefact, EnsembleNotFound
 from models.files import Files
+
+_log = logging.getLogger(__name__)
 
 RELEASE_FOLDER = Path(__file__).parent / "release"
 """The ensemble that ships with the code, in the layout of ``ensembles/``; read only."""
@@ -55,12 +58,15 @@ class Store:
     def ensembles(self) -> list[EnsembleManifest]:
         """Return the manifests of all ensembles, newest first.
 
-        Raises:
-            CorruptArtefact: a manifest cannot be read.
+        One with a damaged manifest is logged and left out, so that the others can still be seen.
         """
         # A set, since the release may have been made here and lie in the store too.
-        ids = {*_finished(self.files, "ensembles"), *_finished(self._release, ".")}
-        found = [self.manifest(id_) for id_ in ids]
+        found: list[EnsembleManifest] = []
+        for id_ in {*_finished(self.files, "ensembles"), *_finished(self._release, ".")}:
+            try:
+                found.append(self.manifest(id_))
+            except CorruptArtefact as error:
+                _log.error("ensemble %s is left out of the list: %s", id_, error)
         return sorted(found, key=lambda manifest: (manifest.created_at, manifest.id), reverse=True)
 
     def manifest(self, id_: str) -> EnsembleManifest:

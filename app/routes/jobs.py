@@ -10,8 +10,9 @@ from kombu.exceptions import OperationalError
 
 from app.events import follow_job
 from app.jobs import check_teacher_exists
+from app.recipe_request import RecipeRequest
 from app.routes.responses import problems
-from app.schemas import Job, JobPage, JobStatus, RecipeRequest
+from app.schemas import Job, JobPage, JobStatus
 from app.service import ServiceDependency
 from app.tasks import enqueue
 

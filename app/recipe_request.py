@@ -1,0 +1,130 @@
+"""The recipe as it is posted: checked here, once, and turned into ``training``'s own type."""
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from models.resnet import is_network, network_names
+from training.recipe import (
+    BOUNDS,
+    NAME_PATTERN,
+    PRESETS,
+    EnsembleTeacher,
+    Precision,
+    Promote,
+    Recipe,
+    Schedule,
+    Teacher,
+    TrainedTeacher,
+    check_recipe,
+)
+
+
+def _bounded(name: str) -> Any:
+    bounds = BOUNDS[name]
+    return Field(ge=bounds.low, le=bounds.high, description=bounds.meaning, allow_inf_nan=False)
+
+
+def _bounded_whole(name: str) -> Any:
+    bounds = BOUNDS[name]
+    return Field(ge=int(bounds.low), le=int(bounds.high), description=bounds.meaning)
+
+
+def _known_network(name: str) -> str:
+    if not is_network(name):
+        raise ValueError(f"is none of {', '.join(network_names())}")
+    return name
+
+
+Network = Annotated[str, Field(max_length=32), AfterValidator(_known_network)]
+Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
+
+
+class Strict(BaseModel):
+    """A request of which every field is known and of the right type."""
+
+    # No coercion: "10" or true for a number is a mistake of the sender, better told than guessed.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class TrainedTeacherRequest(Strict):
+    """A teacher to train for this job, or to find if it was trained before."""
+
+    student: Network = TrainedTeacher.student
+    epochs: Annotated[int, _bounded_whole("teacher.epochs")] = TrainedTeacher.epochs
+
+
+class EnsembleTeacherRequest(Strict):
+    """A finished ensemble as teacher."""
+
+    ensemble: Name
+
+
+def _teacher_kind(value: object) -> str:
+    names_ensemble = isinstance(value, EnsembleTeacherRequest) or (
+        isinstance(value, dict) and "ensemble" in value
+    )
+    return FINISHED if names_ensemble else TRAINED
+
+
+TRAINED, FINISHED = "<trained teacher>", "<ensemble as teacher>"
+"""The two kinds of teacher; decided before checking, so that errors speak of one of them."""
+
+TeacherRequest = Annotated[
+    Annotated[TrainedTeacherRequest, Tag(TRAINED)]
+    | Annotated[EnsembleTeacherRequest, Tag(FINISHED)],
+    Discriminator(_teacher_kind),
+]
+
+
+class RecipeRequest(Strict):
+    """A recipe as posted: the preset, and what is to differ from it."""
+
+    preset: Literal["seed", "default", "strong"] = "default"
+    name: Name = ""
+    dataset: Name = Recipe.dataset
+    student: Network = Recipe.student
+    members: Annotated[int, _bounded_whole("members")] = Recipe.members
+    teacher: TeacherRequest | None = None
+    epochs: Annotated[int, _bounded_whole("epochs")] = Recipe.epochs
+    batch_size: Annotated[int, _bounded_whole("batch_size")] = Recipe.batch_size
+    learning_rate: Annotated[float, _bounded("learning_rate")] = Recipe.learning_rate
+    momentum: Annotated[float, _bounded("momentum")] = Recipe.momentum
+    nesterov: bool = Recipe.nesterov
+    weight_decay: Annotated[float, _bounded("weight_decay")] = Recipe.weight_decay
+    schedule: Schedule = Recipe.schedule
+    temperature: Annotated[float, _bounded("temperature")] = Recipe.temperature
+    distillation_weight: Annotated[float, _bounded("distillation_weight")] = (
+        Recipe.distillation_weight
+    )
+    label_smoothing: Annotated[float, _bounded("label_smoothing")] = Recipe.label_smoothing
+    augmentation: Literal["none", "crop_flip"] = "crop_flip"
+    precision: Precision = Recipe.precision
+    validation_fraction: Annotated[float, _bounded("validation_fraction")] = (
+        Recipe.validation_fraction
+    )
+    seed: Annotated[int, _bounded_whole("seed")] = Recipe.seed
+    promote: Promote = Recipe.promote
+
+    def to_recipe(self) -> Recipe:
+        """Return the preset with the posted fields put over it.
+
+        Raises:
+            InvalidRecipe: fields that are fine alone contradict each other.
+        """
+        given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        if "teacher" in given:
+            given["teacher"] = _teacher(self.teacher)
+        recipe = replace(PRESETS[self.preset], **given)
+        check_recipe(recipe)
+        return recipe
+
+
+def _teacher(request: TrainedTeacherRequest | EnsembleTeacherRequest | None) -> Teacher:
+    match request:
+        case TrainedTeacherRequest(student=student, epochs=epochs):
+            return TrainedTeacher(student, epochs)
+        case EnsembleTeacherRequest(ensemble=ensemble):
+            return EnsembleTeacher(ensemble)
+    return None
