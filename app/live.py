@@ -34,6 +34,9 @@ class LiveJob:
             update={"status": "running", "started_at": job.started_at or datetime.now(UTC)},
             deep=True,
         )
+        for progress in (*self._job.members, self._job.teacher):
+            if progress is not None and progress.status == "running":  # when its worker was lost
+                progress.status = "queued"
         self._time_left = TimeLeft()
         self._epochs: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -47,7 +50,9 @@ class LiveJob:
         self._time_left(event)
         match event:
             case Resumed(part, curve):
-                progress = self._begin(part)
+                progress = self._of(part)
+                if len(curve) < progress.epochs:  # else it was finished, and nothing begins
+                    self._begin(part)
                 progress.curve = [_epoch(done) for done in curve]
                 if curve:
                     self._note(part, curve[-1])

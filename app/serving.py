@@ -45,11 +45,13 @@ class Serving:
         A damaged or vanished ensemble is logged, once, and the one before goes on answering.
         """
         try:
-            wanted = self._store.serving()
-            if wanted is None:
-                self._note_trouble("the store holds no ensemble; post a job to /jobs/distill")
-            elif self._current is None or self._current.manifest.id != wanted:
-                self._load(wanted)
+            with self._lock:
+                wanted = self._store.serving()
+                if wanted is None:
+                    hint = "the store holds no ensemble; post a job to /jobs/distill"
+                    self._note_trouble(hint)
+                elif self._current is None or self._current.manifest.id != wanted:
+                    self._swap(self._load(wanted))
         except (StoreError, EnsembleNotFound) as error:
             self._note_trouble(str(error))
 
@@ -63,23 +65,27 @@ class Serving:
             EnsembleNotFound: there is none with this id.
             CorruptArtefact: it cannot be loaded; the one before goes on answering.
         """
-        previous = self._current.manifest.id if self._current else None
-        self._load(id_)  # first, so that nothing is promoted that cannot answer
-        self._store.serve(id_)
-        return previous
+        with self._lock:  # or ``follow``, having read the choice before, would undo this one
+            before = self._current
+            ensemble = before if before and before.manifest.id == id_ else self._load(id_)
+            self._store.serve(id_)  # nothing is promoted that could not be loaded
+            if ensemble is not before:
+                self._swap(ensemble)
+        return before.manifest.id if before else None
 
-    def _load(self, id_: str) -> None:
-        with self._lock:
-            if self._current is not None and self._current.manifest.id == id_:
-                return
-            ensemble = self._store.load(id_)
-            size = ensemble.manifest.size
-            # The first pass through a network is slow: allocations, and kernels being chosen.
-            ensemble(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-            self._current = ensemble
-            self._trouble = ""
-            self.swaps += 1
-        _log.info("serving %s: %d members", id_, len(ensemble.manifest.members))
+    def _load(self, id_: str) -> Ensemble:
+        ensemble = self._store.load(id_)
+        size = ensemble.manifest.size
+        # The first pass through a network is slow: allocations, and kernels being chosen.
+        ensemble(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+        return ensemble
+
+    def _swap(self, ensemble: Ensemble) -> None:
+        self._current = ensemble
+        self._trouble = ""
+        self.swaps += 1
+        manifest = ensemble.manifest
+        _log.info("serving %s: %d members", manifest.id, len(manifest.members))
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -68,6 +68,7 @@ class Child:
         if time.monotonic() - self._started < SHORTEST_LIFE_SECONDS:
             return False
         say(f"starting {self.name} again")
+        self._kill_group()
         self.start()
         return True
 
@@ -82,10 +83,14 @@ class Child:
             self.process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
             say(f"{self.name} does not stop; killing it")
-        # Its group outlives it if it was killed itself, and must not.
+        self._kill_group()
+        self.process.wait()
+
+    def _kill_group(self) -> None:
+        # What it has started outlives it if it was killed itself, and must not: it would keep a
+        # port or a job that the next one needs.
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
     def _print_lines(self, lines: IO[str]) -> None:
         for line in lines:

@@ -215,6 +215,15 @@ def test_a_damaged_manifest_is_named(store: Store) -> None:
             ask(id_)
 
 
+def test_a_damaged_manifest_hides_no_other_ensemble(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged, whole = publish(store), publish(store, seed=1)
+    emptied(Path(store.files.path(f"ensembles/{damaged.id}/manifest.json")))
+    assert store.ensembles() == [whole]
+    assert f"{damaged.id}/manifest.json: not JSON" in caplog.text
+
+
 FULL_DISK = """
 from models.errors import StoreFull
 from models.store import Store

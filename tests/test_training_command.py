@@ -40,7 +40,7 @@ def id_in(output: str) -> str:
 def test_it_leaves_an_ensemble_and_prints_its_id(data: Path, tmp_path: Path) -> None:
     teacher = ("--teacher", "resnet8", "--teacher-epochs", "1")
     with python(command(data, tmp_path / "store", *teacher)) as process:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     manifest = Store(tmp_path / "store").manifest(id_in(output))
     assert manifest.name == "mine"
@@ -52,7 +52,7 @@ def test_it_leaves_an_ensemble_and_prints_its_id(data: Path, tmp_path: Path) -> 
 
 
 def test_interrupted_it_says_so_and_the_same_command_goes_on(data: Path, tmp_path: Path) -> None:
-    arguments = command(data, tmp_path / "store", "--no-teacher", "--epochs", "20")
+    arguments = command(data, tmp_path / "store", "--no-teacher", "--epochs", "40")
     # Where this test's own process ignores the signal, as a shell's background jobs do, the
     # command would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -63,7 +63,7 @@ def test_interrupted_it_says_so_and_the_same_command_goes_on(data: Path, tmp_pat
     with process:
         assert process.stderr is not None
         lines = iter(process.stderr.readline, "")
-        assert any("epoch 1/20" in line for line in lines)
+        assert any("epoch 1/40" in line for line in lines)
         process.send_signal(signal.SIGINT)
         said = list(lines)
     assert process.returncode == 130
@@ -71,11 +71,11 @@ def test_interrupted_it_says_so_and_the_same_command_goes_on(data: Path, tmp_pat
     assert Store(tmp_path / "store").ensembles() == []
 
     with python(arguments) as process:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert re.search(r"member 0: goes on after epoch \d+\n", errors)
-    assert "member 0: epoch 20/20" in errors
-    assert "member 0: epoch 1/20" not in errors
+    assert "member 0: epoch 40/40" in errors
+    assert "member 0: epoch 1/40" not in errors
     assert len(Store(tmp_path / "store").load(id_in(output)).members) == 1
 
 

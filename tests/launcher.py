@@ -1,0 +1,122 @@
+"""The whole service as ``make run`` starts it, in processes of its own, for tests that kill some."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from tests.service import wait_until
+
+
+class Process(NamedTuple):
+    """A running process; its start time tells it from a later one with the same number."""
+
+    pid: int
+    parent: int
+    started: int
+    command: str
+
+
+class Launcher:
+    """``python -m app.up`` and all that it starts.
+
+    Args:
+        folder: of the store and of what the processes print.
+        data: folder of data sets.
+        settings: environment variables, beside those that every test needs.
+    """
+
+    def __init__(self, folder: Path, data: Path, **settings: str) -> None:
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.store = folder
+        self.address = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.address, timeout=30)
+        self.lines: list[str] = []
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if "STILLHOUSE" not in name},
+            "STILLHOUSE_PORT": str(port),
+            "STILLHOUSE_STORE": str(folder),
+            "STILLHOUSE_DATA": str(data),
+            "OMP_NUM_THREADS": "1",  # several processes share the cores, and sums keep their order
+            **settings,
+        }
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is up."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app.up"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self.wait_for_line(r"(ready|up): " + self.address)
+
+    def stop(self) -> int:
+        """Send SIGTERM and return the exit status."""
+        self.process.terminate()
+        status = self.process.wait(30)
+        self._reader.join()  # ends when nobody is left who could print
+        return status
+
+    def wait_for_line(self, pattern: str, after: int = 0) -> None:
+        """Wait until it prints a line, not looking at so many before."""
+
+        def seen() -> bool:
+            assert self.process.poll() is None, "".join(self.lines)
+            return any(re.search(pattern, line) for line in self.lines[after:])
+
+        wait_until(seen, 60)
+
+    def processes(self) -> list[Process]:
+        """Return all processes that it has started, and those that they have."""
+        everything = _all_processes()
+        family = {self.process.pid}
+        for _ in range(5):  # generations
+            family |= {process.pid for process in everything if process.parent in family}
+        return [process for process in everything if process.pid in family - {self.process.pid}]
+
+    def kill(self, command: str, parent: str) -> None:
+        """Send SIGKILL to the process of this command line, and of this one of its parent."""
+        family = self.processes()
+        parents = {process.pid for process in family if parent in process.command}
+        if parent == "app.up":
+            parents = {self.process.pid}
+        (found,) = [p for p in family if command in p.command and p.parent in parents]
+        os.kill(found.pid, signal.SIGKILL)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            self.lines += lines
+
+
+def still_running(processes: list[Process]) -> list[Process]:
+    """Return those that have not ended."""
+    now = {(process.pid, process.started) for process in _all_processes()}
+    return [process for process in processes if (process.pid, process.started) in now]
+
+
+def _all_processes() -> list[Process]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+        except OSError:  # it has ended between the two looks
+            continue
+        if stat[0] != "Z":
+            found.append(Process(int(folder.name), int(stat[1]), int(stat[19]), command))
+    return found
