@@ -97,7 +97,7 @@ class Jobs:
             if len(self.unfinished()) >= max_unfinished:
                 raise TooBusy(f"{max_unfinished} jobs are queued or running; cancel one or wait")
             if self._files.create(name, json_bytes(request)):
-                return self.get(id_.hex), True
+                return _queued(request), True  # not ``get``, which would need Redis
         if self._request(id_.hex)["recipe"] != json.loads(json.dumps(request["recipe"])):
             reason = f"it was used for job {id_.hex}; use a new key for a new recipe"
             raise IdempotencyConflict(reason)

@@ -118,6 +118,12 @@ class Files:
                 file.flush()
                 os.fsync(file.fileno())
             yield beside
+            # The new name is in the folder's own data: without this, power loss could take it back.
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 message = f"{target}: no space left for {len(data):,} bytes"

@@ -78,7 +78,7 @@ class Launcher:
             assert self.process.poll() is None, "".join(self.lines)
             return any(re.search(pattern, line) for line in self.lines[after:])
 
-        wait_until(seen, 60)
+        wait_until(seen)
 
     def processes(self) -> list[Process]:
         """Return all processes that it has started, and those that they have."""

@@ -52,7 +52,7 @@ def running(settings: Settings) -> Iterator[httpx.Client]:
             thread.join()
 
 
-def wait_until(look: Callable[[], T], seconds: float = 30) -> T:
+def wait_until(look: Callable[[], T], seconds: float = 120) -> T:
     """Look again and again until what is seen is true, and return it."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):

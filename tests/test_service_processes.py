@@ -17,7 +17,6 @@ from tests.launcher import Launcher, still_running
 from tests.service import parts, picture, wait_until
 from tests.tiny import COLOURS, RECIPE, go_on, ignore, write_dataset
 from training.distill import distill
-from training.recipe import TrainedTeacher
 
 pytestmark = [
     pytest.mark.processes,
@@ -53,7 +52,7 @@ def service(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     launcher = Launcher(
         tmp_path_factory.mktemp("service") / "store",
         noise,
-        STILLHOUSE_LEASE_SECONDS="2",
+        STILLHOUSE_LEASE_SECONDS="6",
         STILLHOUSE_SWEEP_SECONDS="0.5",
     )
     launcher.start()
@@ -83,7 +82,7 @@ def look(service: Launcher, id_: str) -> dict[str, Any]:
     return job
 
 
-def ended(service: Launcher, id_: str, seconds: float = 60) -> dict[str, Any]:
+def ended(service: Launcher, id_: str, seconds: float = 120) -> dict[str, Any]:
     """Wait for the end of a job and return it."""
 
     def job_if_ended() -> dict[str, Any] | None:
@@ -96,7 +95,7 @@ def ended(service: Launcher, id_: str, seconds: float = 60) -> dict[str, Any]:
 
 
 def wait_for_second_member(service: Launcher, id_: str) -> None:
-    wait_until(lambda: look(service, id_)["members"][1]["epoch"] > 0, 60)
+    wait_until(lambda: look(service, id_)["members"][1]["epoch"] > 0)
 
 
 def events_of(client: httpx.Client, id_: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.errors import CorruptArtefact, InvalidRecipe, JobCancelled
+from models.errors import InvalidRecipe, JobCancelled
 from models.store import Store
 from tests.tiny import COLOURS, RECIPE, go_on, noise, publish
 from training.datasets import Dataset, Pictures
@@ -87,12 +87,17 @@ def test_an_interrupted_teacher_goes_on_and_ends_the_same(store: Store, tmp_path
     assert torch.equal(teach(noise(9)), undisturbed(noise(9)))
 
 
-def test_a_damaged_teacher_is_named(store: Store) -> None:
-    teacher_from(store)
+@pytest.mark.parametrize("file", ["teacher.safetensors", "manifest.json"])
+def test_a_damaged_teacher_is_named_and_trained_again(
+    store: Store, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, _ = teacher_from(store)
     (digest,) = store.files.list("teachers")
-    store.files.write(f"teachers/{digest}/teacher.safetensors", b"")
-    with pytest.raises(CorruptArtefact, match=rf"{digest}/teacher\.safetensors: has 0 bytes"):
-        teacher_from(store)
+    store.files.write(f"teachers/{digest}/{file}", b"")
+    again, told = teacher_from(store)
+    assert was_trained(told)
+    assert f"{digest}/{file}" in caplog.text
+    assert torch.equal(whole(noise(9)), again(noise(9)))
 
 
 # Which jobs share one.

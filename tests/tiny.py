@@ -72,7 +72,7 @@ def publish(store: Store, *, seed: int = 0, members: int = 2, **changes: Any) ->
         recipe=RECIPE.to_dict(),
         dataset={"name": "noise", "digest": "of the pictures"},
         teacher=None,
-        metrics={"validation": {"pooled": {"accuracy": 0.5}}},
+        metrics={"validation": {"pictures": 24, "pooled": {"accuracy": 0.5}}},
         created_at="2026-01-01T00:00:00+00:00",
     )
     weights = [network.state_dict() for network in networks]

@@ -42,10 +42,11 @@ def _decide(store: Store, candidate: EnsembleManifest, wish: Promote) -> Promoti
         return Promotion(True, f"the serving {serving_id} is no longer in the store")
     for fact, before, now in (
         ("trained on another data set", serving.dataset["digest"], candidate.dataset["digest"]),
+        # Of one data set, all splits of one size hold out the same pictures.
         (
             "validated on other pictures",
-            serving.recipe["validation_fraction"],
-            candidate.recipe["validation_fraction"],
+            serving.metrics["validation"]["pictures"],
+            candidate.metrics["validation"]["pictures"],
         ),
     ):
         if before != now:

@@ -1,5 +1,6 @@
 """Who teaches the members: a network trained for it, or a finished ensemble."""
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from models.artefacts import FileRecord, read_json, read_network, write_json, write_tensors
-from models.errors import EnsembleNotFound, FieldProblem, InvalidRecipe
+from models.errors import CorruptArtefact, EnsembleNotFound, FieldProblem, InvalidRecipe
+from models.resnet import ResNet
 from models.store import Store
 from training.checkpoints import Checkpoints
 from training.datasets import Dataset
@@ -21,6 +23,8 @@ from training.recipe import (
     digest_of,
     teacher_recipe,
 )
+
+_log = logging.getLogger(__name__)
 
 TEACHER = Part("teacher")
 _FORMAT = 1  # raise it when the same recipe no longer produces the same teacher
@@ -44,36 +48,23 @@ def trained_teacher(
 ) -> Teach:
     """Find a teacher in the store under the digest of what produces it, or train and keep it.
 
+    One that is damaged is logged and trained again.
+
     Raises:
         TrainingDiverged: see ``fit``.
         Stopped: from ``check``.
-        CorruptArtefact: a kept teacher is not what its manifest says.
     """
     folder = f"teachers/{teacher_digest(recipe, teacher, dataset)}"
-    if store.files.exists(f"{folder}/manifest.json"):
-        manifest = read_json(store.files, f"{folder}/manifest.json")
-        curve = tuple(EpochDone(part=TEACHER, **epoch) for epoch in manifest["curve"])
+    try:
+        network, curve = _find(store, folder)
         run.report(Resumed(TEACHER, curve))
         run.report(PartDone(TEACHER))
-    else:
-        how = teacher_recipe(recipe, teacher)
-        checkpoints = Checkpoints(store.files, f"{folder}/checkpoints")
-        network, curve = fit(how, TEACHER, lesson, None, checkpoints=checkpoints, run=run)
-        record = write_tensors(store.files, folder, "teacher.safetensors", network.state_dict())
-        manifest = {
-            "network": teacher.student,
-            "classes": list(dataset.classes),
-            "weights": asdict(record),
-            "recipe": how.to_dict(),
-            "curve": [
-                {key: value for key, value in asdict(epoch).items() if key != "part"}
-                for epoch in curve
-            ],
-        }
-        write_json(store.files, f"{folder}/manifest.json", manifest)
-        store.files.delete(f"{folder}/checkpoints")
-    weights = FileRecord(**manifest["weights"])
-    network = read_network(store.files, folder, weights, teacher.student, lesson.classes)
+    except FileNotFoundError:
+        network = _train_and_keep(recipe, teacher, lesson, folder, store=store, run=run)
+    except CorruptArtefact as error:
+        _log.warning("training a damaged teacher again: %s", error)
+        store.files.delete(folder)
+        network = _train_and_keep(recipe, teacher, lesson, folder, store=store, run=run)
     network.to(run.device).to(memory_format=torch.channels_last)
 
     @torch.no_grad()  # not inference_mode, whose tensors autograd refuses to keep
@@ -84,6 +75,41 @@ def trained_teacher(
         return soften(logits, recipe.temperature)
 
     return teach
+
+
+def _find(store: Store, folder: str) -> tuple[ResNet, tuple[EpochDone, ...]]:
+    """Return a kept teacher and its curve; FileNotFoundError if there is none."""
+    name = f"{folder}/manifest.json"
+    manifest = read_json(store.files, name)
+    try:
+        network, classes = str(manifest["network"]), int(manifest["classes"])
+        weights = FileRecord(**manifest["weights"])
+        curve = tuple(EpochDone(part=TEACHER, **epoch) for epoch in manifest["curve"])
+    except (KeyError, TypeError) as error:
+        reason = f"a field is missing or malformed: {error}"
+        raise CorruptArtefact(f"{store.files.path(name)}: {reason}") from error
+    return read_network(store.files, folder, weights, network, classes), curve
+
+
+def _train_and_keep(
+    recipe: Recipe, teacher: TrainedTeacher, lesson: Lesson, folder: str, *, store: Store, run: Run
+) -> ResNet:
+    how = teacher_recipe(recipe, teacher)
+    checkpoints = Checkpoints(store.files, f"{folder}/checkpoints")
+    network, curve = fit(how, TEACHER, lesson, None, checkpoints=checkpoints, run=run)
+    record = write_tensors(store.files, folder, "teacher.safetensors", network.state_dict())
+    manifest = {
+        "network": teacher.student,
+        "classes": lesson.classes,
+        "weights": asdict(record),
+        "recipe": how.to_dict(),
+        "curve": [
+            {key: value for key, value in asdict(epoch).items() if key != "part"} for epoch in curve
+        ],
+    }
+    write_json(store.files, f"{folder}/manifest.json", manifest)
+    store.files.delete(f"{folder}/checkpoints")
+    return network
 
 
 def ensemble_teacher(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from kombu.exceptions import OperationalError
 
@@ -66,12 +66,17 @@ def cancel_job(id: str, service: ServiceDependency) -> Job:  # noqa: A002
     return service.jobs.cancel(id)
 
 
+def _known_job(id: str, service: ServiceDependency) -> Job:  # noqa: A002
+    # A dependency, since once the stream has begun there is no telling of problems.
+    return service.jobs.get(id)
+
+
 @router.get("/{id}/events", response_class=EventSourceResponse, responses=problems(404, 422, 503))
 async def job_events(
-    id: str,  # noqa: A002
+    job: Annotated[Job, Depends(_known_job)],
     service: ServiceDependency,
     last_event_id: Annotated[str | None, Header(pattern=_EVENT_ID)] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """State changes and finished epochs as they happen; ends with the job."""
-    async for event in follow_job(id, service, last_event_id):
+    async for event in follow_job(job, service, last_event_id):
         yield event
