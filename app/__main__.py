@@ -23,6 +23,7 @@ def main() -> None:
         port=settings.port,
         log_config=None,
         access_log=False,
+        ws="none",
         timeout_graceful_shutdown=10,
     )
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
@@ -40,6 +41,7 @@ class Heartbeat:
         self._lease = lease
         self._stopping = stopping
         self._held_since = time.monotonic()
+        self._unsent: list[dict[str, Any]] = []
         self._cancelled = False
         self._lost = False
         self._end = threading.Event()
@@ -70,21 +72,27 @@ class Heartbeat:
         """
         if self._cancelled:
             raise JobCancelled(f"job {self._id} was cancelled")
-        if self._lost:
+        if self._lost or time.monotonic() - self._held_since > self._jobs.lease_seconds:
             raise LeaseLost(f"the lease on job {self._id} is lost")
         if self._stopping():
             raise WorkerStopping("this worker is stopping")
 
     def _run(self) -> None:
-        while not self._end.wait(BEAT_SECONDS):
-            self._beat()
+        try:
+            while not self._end.wait(BEAT_SECONDS):
+                self._beat()
+        finally:  # whatever ended this thread, nobody renews the lease any more
+            self._lost = not self._end.is_set()
 
     def _beat(self) -> None:
         try:
             if not self._lost:
+                asked = time.monotonic()  # the lease counts from before the answer came
                 self._lease.reacquire()
-                self._held_since = time.monotonic()
-                self._jobs.save(self._live.snapshot(), self._live.take_epochs())
+                self._held_since = asked
+                self._unsent += self._live.take_epochs()
+                self._jobs.save(self._live.snapshot(), self._unsent)
+                self._unsent = []
                 self._cancelled = self._jobs.cancel_requested(self._id)
         except LockError:
             _log.warning("job %s is in other hands now; giving it up", self._id)
@@ -92,4 +100,3 @@ class Heartbeat:
         except RedisError as error:
             away = time.monotonic() - self._held_since
             _log.warning("Redis does not answer for %.0f s: %s", away, error)
-            self._lost = away > self._jobs.lease_seconds

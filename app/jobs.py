@@ -23,15 +23,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 from redis.lock import Lock
 
+from app.job_files import JobFiles
 from app.schemas import Job, JobError, JobPage, JobStatus, MemberProgress, NetworkProgress
-from models.artefacts import json_bytes, read_json
 from models.errors import (
-    CorruptArtefact,
     FieldProblem,
     IdempotencyConflict,
     InvalidRecipe,
@@ -47,6 +45,8 @@ _log = logging.getLogger(__name__)
 PREFIX = "stillhouse:job:"
 EVENTS_KEPT = 20_000
 EVENTS_EXPIRE_SECONDS = 24 * 3600
+EXPIRE_SECONDS = 30 * 24 * 3600
+"""Of everything else in Redis, should nobody delete it; renewed while a job runs."""
 _ID_NAMESPACE = uuid.UUID("6f0c2a3e-5b5e-4d8e-9d1c-6a7f1f3f6b11")
 
 
@@ -61,11 +61,8 @@ class Jobs:
 
     def __init__(self, store: Store, redis: Redis, lease_seconds: float) -> None:
         self.redis = redis
-        self._files = store.files
         self.lease_seconds = lease_seconds
-        # Requests and outcomes never change, so they need reading only once.
-        self._requests: dict[str, dict[str, Any]] = {}
-        self._outcomes: dict[str, Job] = {}
+        self._files = JobFiles(store.files)
 
     def accept(
         self, recipe: Recipe, idempotency_key: str | None, max_unfinished: int
@@ -92,13 +89,12 @@ class Jobs:
             "recipe": recipe.to_dict(),
             "created_at": datetime.now(UTC).isoformat(),
         }
-        name = f"jobs/{id_.hex}/request.json"
-        if not self._files.exists(name):
+        if not self._files.exists(id_.hex):
             if len(self.unfinished()) >= max_unfinished:
                 raise TooBusy(f"{max_unfinished} jobs are queued or running; cancel one or wait")
-            if self._files.create(name, json_bytes(request)):
+            if self._files.accept(id_.hex, request):
                 return _queued(request), True  # not ``get``, which would need Redis
-        if self._request(id_.hex)["recipe"] != json.loads(json.dumps(request["recipe"])):
+        if self._files.request(id_.hex)["recipe"] != json.loads(json.dumps(request["recipe"])):
             reason = f"it was used for job {id_.hex}; use a new key for a new recipe"
             raise IdempotencyConflict(reason)
         return self.get(id_.hex), False
@@ -109,8 +105,8 @@ class Jobs:
         Raises:
             JobNotFound: there is none with this id.
         """
-        request = self._request(id_)
-        if outcome := self._outcome(id_):
+        request = self._files.request(id_)
+        if outcome := self._files.outcome(id_):
             return outcome
         if live := self.redis.get(f"{PREFIX}{id_}"):
             job = Job.model_validate_json(cast("str", live))
@@ -118,7 +114,7 @@ class Jobs:
                 # Its worker is gone and the next one has not begun.
                 return job.model_copy(update={"status": "queued", "eta_seconds": None})
             # It may have ended between the two looks.
-            return self._outcome(id_) or job
+            return self._files.outcome(id_) or job
         return _queued(request)
 
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
@@ -132,12 +128,7 @@ class Jobs:
         Raises:
             JobNotFound: the cursor is no job's id.
         """
-        requests = sorted(
-            (self._request(id_) for id_ in self._ids()),
-            key=lambda request: (request["created_at"], request["id"]),
-            reverse=True,
-        )
-        ids = [request["id"] for request in requests]
+        ids = [request["id"] for request in self._files.requests()]
         if cursor is not None:
             if cursor not in ids:
                 raise JobNotFound(f"the cursor {cursor!r} is no job's id")
@@ -153,8 +144,8 @@ class Jobs:
 
     def unfinished(self) -> list[str]:
         """Return the ids of all jobs without an outcome, oldest first."""
-        open_ids = [id_ for id_ in self._ids() if self._outcome(id_) is None]
-        return sorted(open_ids, key=lambda id_: str(self._request(id_)["created_at"]))
+        ids = [request["id"] for request in reversed(self._files.requests())]
+        return [id_ for id_ in ids if self._files.outcome(id_) is None]
 
     def waiting(self) -> list[str]:
         """Return the ids of unfinished jobs that no worker holds, oldest first."""
@@ -170,7 +161,7 @@ class Jobs:
         job = self.get(id_)
         if job.finished:
             raise JobFinished(f"job {id_} is {job.status} since {job.finished_at}")
-        self.redis.set(f"{PREFIX}{id_}:cancel", "1")
+        self.redis.set(f"{PREFIX}{id_}:cancel", "1", ex=EXPIRE_SECONDS)
         lease = self.lease(id_)
         if lease.acquire(blocking=False):
             try:
@@ -192,11 +183,13 @@ class Jobs:
 
     def begin(self, id_: str) -> int:
         """Count that a worker begins a job and return how often that has happened."""
-        return int(self.redis.incr(f"{PREFIX}{id_}:attempts"))
+        attempts = int(self.redis.incr(f"{PREFIX}{id_}:attempts"))
+        self.redis.expire(f"{PREFIX}{id_}:attempts", EXPIRE_SECONDS)
+        return attempts
 
     def note_error(self, id_: str, error: str) -> None:
         """Keep what ended an attempt that nothing was expected to end."""
-        self.redis.set(f"{PREFIX}{id_}:last-error", error)
+        self.redis.set(f"{PREFIX}{id_}:last-error", error, ex=EXPIRE_SECONDS)
 
     def last_error(self, id_: str) -> str:
         """Return what ended the attempt before, or that nothing is known of it."""
@@ -205,12 +198,15 @@ class Jobs:
 
     def hand_back(self, id_: str) -> None:
         """Take back the count of ``begin``: the worker ends in order, the job did not kill it."""
-        self.redis.decr(f"{PREFIX}{id_}:attempts")
+        try:
+            self.redis.decr(f"{PREFIX}{id_}:attempts")
+        except RedisError as error:
+            _log.warning("job %s goes back, but one attempt stays counted: %s", id_, error)
 
     def save(self, job: Job, epochs: Iterable[dict[str, Any]] = ()) -> None:
         """Write down how a running job is, and publish the epochs finished since."""
         with self.redis.pipeline() as pipe:
-            pipe.set(f"{PREFIX}{job.id}", job.model_dump_json())
+            pipe.set(f"{PREFIX}{job.id}", job.model_dump_json(), ex=EXPIRE_SECONDS)
             for epoch in epochs:
                 self._add_event(pipe, job.id, "epoch", json.dumps(epoch))
             pipe.execute()
@@ -231,12 +227,7 @@ class Jobs:
                 "finished_at": datetime.now(UTC),
             }
         )
-        data = json_bytes(finished.model_dump(mode="json"))
-        if not self._files.create(f"jobs/{job.id}/outcome.json", data):
-            _log.warning("job %s has an outcome already, which stands", job.id)
-        outcome = self._outcome(job.id)
-        if outcome is None:
-            raise CorruptArtefact(f"the outcome of job {job.id} was written and is gone")
+        outcome = self._files.end(finished)
         try:
             self.publish_status(outcome)
             self.redis.expire(f"{PREFIX}{job.id}:events", EVENTS_EXPIRE_SECONDS)
@@ -257,28 +248,6 @@ class Jobs:
             approximate=True,
         )
 
-    def _ids(self) -> list[str]:
-        return [id_ for id_ in self._files.list("jobs") if _is_id(id_)]
-
-    def _request(self, id_: str) -> dict[str, Any]:
-        if id_ not in self._requests:
-            name = f"jobs/{id_}/request.json"
-            if not (_is_id(id_) and self._files.exists(name)):
-                raise JobNotFound(f"no job has the id {id_!r}")
-            self._requests[id_] = read_json(self._files, name)
-        return self._requests[id_]
-
-    def _outcome(self, id_: str) -> Job | None:
-        if id_ not in self._outcomes:
-            name = f"jobs/{id_}/outcome.json"
-            try:
-                self._outcomes[id_] = Job.model_validate(read_json(self._files, name))
-            except FileNotFoundError:
-                return None
-            except ValidationError as error:
-                raise CorruptArtefact(f"{self._files.path(name)}: {error}") from error
-        return self._outcomes[id_]
-
 
 def check_teacher_exists(recipe: Recipe, store: Store) -> None:
     """Refuse a recipe whose teacher is an ensemble that does not exist.
@@ -291,10 +260,6 @@ def check_teacher_exists(recipe: Recipe, store: Store) -> None:
         if recipe.teacher.ensemble not in known:
             reason = f"no ensemble has the id {recipe.teacher.ensemble!r}"
             raise InvalidRecipe([FieldProblem("teacher.ensemble", reason)])
-
-
-def _is_id(text: str) -> bool:
-    return len(text) == 32 and set(text) <= set("0123456789abcdef")
 
 
 def _queued(request: dict[str, Any]) -> Job:

@@ -9,11 +9,9 @@ from models.ensemble import EnsembleManifest
 from training.progress import (
     BatchDone,
     EpochDone,
-    Evaluating,
     Event,
     Part,
     PartDone,
-    Planned,
     Resumed,
     TimeLeft,
 )
@@ -35,8 +33,9 @@ class LiveJob:
             deep=True,
         )
         for progress in (*self._job.members, self._job.teacher):
-            if progress is not None and progress.status == "running":  # when its worker was lost
-                progress.status = "queued"
+            if progress is not None:  # what an earlier attempt left is told anew by ``Resumed``
+                progress.status, progress.epoch, progress.curve = "queued", 0, []
+                progress.train_loss = progress.val_accuracy = None
         self._time_left = TimeLeft()
         self._epochs: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -66,8 +65,6 @@ class LiveJob:
                 )
             case PartDone(part):
                 self._of(part).status = "succeeded"
-            case Planned() | Evaluating():
-                pass
         self._job.progress = round(min(self._time_left.share, 1.0), 4)
         left = self._time_left.seconds_left
         self._job.eta_seconds = None if left is None else round(left, 1)

@@ -1,5 +1,6 @@
 """How each error is told over HTTP: one table, RFC 9457 problem details for everything."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.recipe_request import FINISHED, TRAINED
 from app.schemas import FieldError, Problem
@@ -62,6 +64,11 @@ QUEUE_UNAVAILABLE = Answer(503, "queue-unavailable", "The queue cannot be reache
 
 POISON = Answer(503, "poison", "The job cannot be run")
 
+INTERNAL = Answer(500, "internal-error", "Something nobody expected happened")
+
+CLIENT_GONE = 499
+"""The client hung up before it was answered (nginx' number)."""
+
 HTTP_ANSWERS: Mapping[int, Answer] = {
     400: Answer(400, "bad-request", "The request is malformed"),
     404: Answer(404, "no-such-path", "Nothing is at this path"),
@@ -95,8 +102,9 @@ def respond(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the response that tells a problem."""
-    body = problem(answer, detail, fields).model_dump_json(exclude_none=True)
-    return Response(body, answer.status, headers, MEDIA_TYPE)
+    body = problem(answer, detail, fields).model_dump(exclude_none=True)
+    # ASCII, since what a client sent may be quoted in it and need not be encodable.
+    return Response(json.dumps(body), answer.status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -129,6 +137,15 @@ def install(app: FastAPI) -> None:
         fallback = Answer(error.status_code, "http-error", "The request was refused")
         answer = HTTP_ANSWERS.get(error.status_code, fallback)
         return respond(answer, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_GONE)  # nobody reads it, but it is counted
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> Response:
+        # The framework logs it, with its traceback, once this is sent.
+        return respond(INTERNAL, "the service's log has it")
 
     @app.exception_handler(RedisError)
     async def no_queue(_: Request, error: RedisError) -> Response:

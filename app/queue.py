@@ -18,7 +18,9 @@ queue.conf.update(
     task_acks_late=False,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,  # a job waits in the queue, not behind a running one
-    worker_max_tasks_per_child=1,  # each job in a process of its own gives all its memory back
+    # A child that has grown beyond 4 GB (in kB) is replaced after its job. Not after every job:
+    # Celery takes up to five seconds to start the next one.
+    worker_max_memory_per_child=4_000_000,
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
     broker_connection_retry_on_startup=True,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from models.resnet import is_network, network_names
+from models.store import ID_PATTERN
 from training.recipe import (
     BOUNDS,
     NAME_PATTERN,
@@ -39,6 +40,7 @@ def _known_network(name: str) -> str:
 
 Network = Annotated[str, Field(max_length=32), AfterValidator(_known_network)]
 Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
+EnsembleId = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 
 
 class Strict(BaseModel):
@@ -49,7 +51,10 @@ class Strict(BaseModel):
 
 
 class TrainedTeacherRequest(Strict):
-    """A teacher to train for this job, or to find if it was trained before."""
+    """A teacher to train for this job, or to find if it was trained before.
+
+    What is left out is as in the preset.
+    """
 
     student: Network = TrainedTeacher.student
     epochs: Annotated[int, _bounded_whole("teacher.epochs")] = TrainedTeacher.epochs
@@ -58,7 +63,7 @@ class TrainedTeacherRequest(Strict):
 class EnsembleTeacherRequest(Strict):
     """A finished ensemble as teacher."""
 
-    ensemble: Name
+    ensemble: EnsembleId
 
 
 def _teacher_kind(value: object) -> str:
@@ -82,11 +87,11 @@ class RecipeRequest(Strict):
     """A recipe as posted: the preset, and what is to differ from it."""
 
     preset: Literal["seed", "default", "strong"] = "default"
-    name: Name = ""
+    name: Annotated[str, Field(pattern=f"^({NAME_PATTERN})?$")] = ""
     dataset: Name = Recipe.dataset
     student: Network = Recipe.student
     members: Annotated[int, _bounded_whole("members")] = Recipe.members
-    teacher: TeacherRequest | None = None
+    teacher: TeacherRequest | None = Field(default_factory=TrainedTeacherRequest)
     epochs: Annotated[int, _bounded_whole("epochs")] = Recipe.epochs
     batch_size: Annotated[int, _bounded_whole("batch_size")] = Recipe.batch_size
     learning_rate: Annotated[float, _bounded("learning_rate")] = Recipe.learning_rate
@@ -113,18 +118,24 @@ class RecipeRequest(Strict):
         Raises:
             InvalidRecipe: fields that are fine alone contradict each other.
         """
+        preset = PRESETS[self.preset]
         given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
         if "teacher" in given:
-            given["teacher"] = _teacher(self.teacher)
-        recipe = replace(PRESETS[self.preset], **given)
+            given["teacher"] = _teacher(self.teacher, preset.teacher)
+        recipe = replace(preset, **given)
         check_recipe(recipe)
         return recipe
 
 
-def _teacher(request: TrainedTeacherRequest | EnsembleTeacherRequest | None) -> Teacher:
+def _teacher(
+    request: TrainedTeacherRequest | EnsembleTeacherRequest | None, preset: Teacher
+) -> Teacher:
     match request:
-        case TrainedTeacherRequest(student=student, epochs=epochs):
-            return TrainedTeacher(student, epochs)
         case EnsembleTeacherRequest(ensemble=ensemble):
             return EnsembleTeacher(ensemble)
+        case TrainedTeacherRequest():
+            given = {name: getattr(request, name) for name in request.model_fields_set}
+            return replace(
+                preset if isinstance(preset, TrainedTeacher) else TrainedTeacher(), **given
+            )
     return None

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.recipe_request import Name, Strict
+from app.recipe_request import EnsembleId, Strict
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 PartStatus = Literal["queued", "running", "succeeded"]
@@ -168,7 +168,7 @@ class EnsembleDetail(BaseModel):
 class ServingRequest(Strict):
     """Which ensemble is to serve."""
 
-    ensemble: Name
+    ensemble: EnsembleId
 
 
 class ServingChange(BaseModel):

@@ -118,6 +118,8 @@ async def _every(
             await do(service)
         except (StillhouseError, RedisError, OperationalError, OSError) as error:
             _log.warning("%s, trying again in %g s: %s", do.__name__[1:], seconds, error)
+        except Exception:  # noqa: BLE001  # a look that fails must not be the last one
+            _log.exception("%s, trying again in %g s", do.__name__[1:], seconds)
         await asyncio.sleep(seconds)
 
 

@@ -1,5 +1,6 @@
 """The queue's one task, and how jobs get into the queue."""
 
+import json
 import multiprocessing
 from typing import cast
 
@@ -9,11 +10,14 @@ from redis import Redis
 from app.jobs import Jobs
 from app.queue import QUEUE, connect, queue
 from app.settings import read_settings
-from app.work import do_job, forget_nothing
+from app.work import do_job, find_lost
 from models.store import Store
 
-stopping = multiprocessing.Event()
-"""Set by the worker when it is asked to end; shared with the child process that trains."""
+stopping = multiprocessing.Value("b", 0, lock=False)
+"""Set to 1 by the worker when it is asked to end; shared with the child process that trains.
+
+Without a lock, which a child that is killed while it looks would keep for ever.
+"""
 
 
 @queue.task(name="stillhouse.distill")  # type: ignore[untyped-decorator]  # celery has no types
@@ -22,7 +26,7 @@ def distill_job(id_: str) -> None:
     settings = read_settings()
     store = Store(settings.store)
     jobs = Jobs(store, connect(settings), settings.lease_seconds)
-    do_job(id_, jobs, store, settings.data, stopping.is_set)
+    do_job(id_, jobs, store, settings.data, lambda: bool(stopping.value))
 
 
 def enqueue(id_: str) -> None:
@@ -32,9 +36,17 @@ def enqueue(id_: str) -> None:
         kombu.exceptions.OperationalError: the queue cannot be reached.
     """
     # One try: what cannot be enqueued now is found by ``sweep`` later.
-    cast("Task", distill_job).apply_async((id_,), retry=False)
+    cast("Task", distill_job).apply_async((id_,), task_id=id_, retry=False)
 
 
 def sweep(jobs: Jobs, redis: Redis) -> list[str]:
-    """Put jobs that nobody works on and no message speaks of back into the queue."""
-    return forget_nothing(jobs, redis.llen(QUEUE), enqueue)
+    """Put jobs that nobody works on and no message speaks of back into the queue.
+
+    A message that a worker has just taken is seen neither here nor by its lease; then there are
+    two, and the second is dropped.
+    """
+    messages = cast("list[str]", redis.lrange(QUEUE, 0, -1))
+    lost = find_lost(jobs, {json.loads(message)["headers"]["id"] for message in messages})
+    for id_ in lost:
+        enqueue(id_)
+    return lost

@@ -71,6 +71,9 @@ class CountRequests:
 
         try:
             await self._app(scope, receive, note_code)
+        except BaseException:
+            code = code or 500  # answered further out, after this has passed it on
+            raise
         finally:
             # The route's pattern and not the path: ids would make a time series each.
             route = getattr(scope.get("route"), "path", "none")

@@ -98,10 +98,10 @@ class Child:
 
 
 def main() -> int:
-    """Run until SIGINT or SIGTERM, then stop everything that was started."""
+    """Run until SIGINT, SIGTERM or the terminal's end, then stop everything that was started."""
     settings = read_settings()
     asked = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: asked.set())
     if not _is_free(settings.host, settings.port):
         say(f"port {settings.port} of {settings.host} is taken; set STILLHOUSE_PORT to another")

@@ -74,6 +74,8 @@ async def _read_parts(request: Request, max_pictures: int, limits: PictureLimits
         form = await parser.parse()
     except MultiPartException as error:  # the framework's own words name the limit
         raise UnreadablePicture(f"the multipart body is refused: {error.message}") from error
+    except UnicodeError as error:
+        raise UnreadablePicture("a part's name is not in the charset it claims") from error
     try:
         uploads: list[Upload] = []
         for name, part in form.multi_items():
@@ -83,7 +85,7 @@ async def _read_parts(request: Request, max_pictures: int, limits: PictureLimits
             if part.size is not None and part.size > limits.max_bytes:
                 where = _where(len(uploads), part.filename)
                 raise PictureTooLarge(f"{where}: more than {limits.max_bytes} bytes")
-            uploads.append(Upload(part.filename or None, await part.read()))
+            uploads.append(Upload(_encodable(part.filename), await part.read()))
     finally:
         await form.close()
     if not uploads:
@@ -106,6 +108,11 @@ def decode_uploads(
         except InvalidPicture as error:
             raise type(error)(f"{_where(index, upload.name)}: {error}") from error
     return pictures
+
+
+def _encodable(name: str | None) -> str | None:
+    # Some charsets decode to half a surrogate pair, which no JSON can carry.
+    return name.encode("utf-8", "replace").decode() if name else None
 
 
 def _where(index: int, name: str | None) -> str:

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from redis.exceptions import RedisError
+
 from app.heartbeat import Heartbeat
 from app.jobs import Jobs
 from app.live import LiveJob
@@ -11,7 +13,7 @@ from app.problems import ANSWERS, POISON, type_uri
 from app.schemas import JobError
 from models.errors import JobCancelled, LeaseLost, StillhouseError, WorkerStopping
 from models.store import Store
-from training.distill import distill
+from training.distill import distill, forget_run
 from training.promotion import promote
 from training.recipe import recipe_from_dict
 
@@ -63,34 +65,35 @@ def do_job(
             heartbeat = Heartbeat(jobs, live, lease, stopping)
             _train(live, heartbeat, jobs, store, data)
     finally:
-        if lease.owned():  # it may have passed on, while this process was held up
-            lease.release()
+        try:
+            if lease.owned():  # it may have passed on, while this process was held up
+                lease.release()
+        except RedisError as error:
+            _log.warning("the lease on job %s runs out by itself: %s", id_, error)
 
 
 def _train(live: LiveJob, heartbeat: Heartbeat, jobs: Jobs, store: Store, data: Path) -> None:
     job = live.snapshot()
     recipe = recipe_from_dict(job.recipe)
     _log.info("job %s begins: %s", job.id, recipe.display_name())
-    finished = False
     try:
         with heartbeat:
             manifest = distill(recipe, data, store, job.id, report=live, check=heartbeat.check)
+            heartbeat.check()
             promotion = promote(store, manifest, recipe.promote)
         jobs.finish(live.succeeded(manifest, promotion), "succeeded")
-        finished = True
+        forget_run(store, job.id)
     except JobCancelled:
         jobs.finish(live.snapshot(), "cancelled")
-        finished = True
+        forget_run(store, job.id)
     except (WorkerStopping, LeaseLost) as reason:
         jobs.hand_back(job.id)
         _log.info("job %s goes back to the queue: %s", job.id, reason)
-        finished = True
     except StillhouseError as error:
         jobs.finish(live.snapshot(), "failed", _tell(error))
-        finished = True
-    finally:
-        if not finished:
-            jobs.note_error(job.id, "an unexpected error; the worker's log has it")
+    except Exception as error:  # told to the job's owner, should it come to that, and raised again
+        jobs.note_error(job.id, f"{type(error).__name__}: {error}")
+        raise
 
 
 def _tell(error: StillhouseError) -> JobError:
@@ -98,18 +101,19 @@ def _tell(error: StillhouseError) -> JobError:
     return JobError(type=type_uri(answer), title=answer.title, detail=str(error))
 
 
-def forget_nothing(jobs: Jobs, waiting_messages: int, enqueue: Callable[[str], None]) -> list[str]:
-    """Put every unfinished job that nobody holds into the queue, if the queue is empty.
+def find_lost(jobs: Jobs, queued: set[str]) -> list[str]:
+    """Return the ids of unfinished jobs that nobody holds and no message in the queue speaks of.
 
-    While messages wait, workers are busy and will come for them; only once there are none can a
-    job be without one. So a job gets at most one message too many, which its taker drops.
+    Those whose owner asked them to stop, while the worker that held them was dying, end here.
 
-    Returns:
-        The ids that were enqueued.
+    Args:
+        jobs: all jobs.
+        queued: the ids that messages speak of.
     """
-    if waiting_messages:
-        return []
-    lost = jobs.waiting()
-    for id_ in lost:
-        enqueue(id_)
+    lost = []
+    for id_ in jobs.waiting():
+        if jobs.cancel_requested(id_):
+            jobs.cancel(id_)
+        elif id_ not in queued:
+            lost.append(id_)
     return lost

@@ -27,7 +27,7 @@ def _ready(**_: Any) -> None:
 def _stop(**_: Any) -> None:
     # The child that trains sees it before its next batch, keeps its checkpoint and hands the job
     # back; Celery's warm shutdown waits for that.
-    tasks.stopping.set()
+    tasks.stopping.value = 1
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 Shape legend: m members, n pictures, s pixels a side, k classes.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from models.artefacts import FileRecord
 from models.errors import CorruptArtefact
-from models.resnet import ResNet
+from models.resnet import ResNet, is_network
 
 FORMAT = 1
 """Version of the manifest; a reader refuses one it does not know."""
@@ -102,9 +103,29 @@ def manifest_from_dict(data: dict[str, Any], where: str) -> EnsembleManifest:
         values["predictions"] = {
             split: FileRecord(**record) for split, record in values["predictions"].items()
         }
-        return EnsembleManifest(**values)
-    except (KeyError, TypeError, AttributeError) as error:
+        manifest = EnsembleManifest(**values)
+        _check(manifest)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CorruptArtefact(f"{where}: a field is missing or malformed: {error}") from error
+    return manifest
+
+
+def _check(manifest: EnsembleManifest) -> None:
+    # What answering relies on; a file edited by hand is to be refused when it is read.
+    channels = (*manifest.normalisation.mean, *manifest.normalisation.std)
+    pooled = manifest.metrics["validation"]["pooled"]["accuracy"]
+    for name, fine in (
+        ("network", is_network(manifest.network)),
+        ("members", len(manifest.members) > 0),
+        ("classes", len(manifest.classes) > 1 and {str} == {*map(type, manifest.classes)}),
+        ("size", isinstance(manifest.size, int) and manifest.size > 0),
+        ("normalisation", len(channels) == 6 and all(math.isfinite(value) for value in channels)),
+        ("normalisation.std", min(manifest.normalisation.std) > 0),
+        ("temperature", math.isfinite(manifest.temperature) and manifest.temperature > 0),
+        ("metrics", math.isfinite(pooled)),
+    ):
+        if not fine:
+            raise ValueError(name)
 
 
 class Ensemble(nn.Module):

@@ -112,18 +112,19 @@ class Files:
         target = Path(self.path(name))
         beside = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
         try:
+            # A new name is in its folder's own data, and so is a new folder's in the one above:
+            # unless these are flushed too, power loss could take them back.
+            named_in = [target.parent]
+            while not named_in[-1].exists():
+                named_in.append(named_in[-1].parent)
             target.parent.mkdir(parents=True, exist_ok=True)
             with beside.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             yield beside
-            # The new name is in the folder's own data: without this, power loss could take it back.
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            for folder in named_in:
+                _flush(folder)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 message = f"{target}: no space left for {len(data):,} bytes"
@@ -132,6 +133,14 @@ class Files:
         finally:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def build_network(name: str, classes: int) -> "ResNet":
 
 
 def _parse(name: str) -> tuple[int, int] | None:
-    match = re.fullmatch(r"resnet(\d{1,3})(?:x(\d{1,2}))?", name)
+    match = re.fullmatch(r"resnet([1-9][0-9]{0,2})(?:x([1-9][0-9]?))?", name)
     if match is None:
         return None
     depth, width = int(match[1]), int(match[2] or 1)

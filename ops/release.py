@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from models.store import RELEASE_FOLDER, Store
-from training.distill import distill
+from training.distill import distill, forget_run
 from training.recipe import Recipe, TrainedTeacher
 from training.terminal import Terminal
 
@@ -24,6 +24,9 @@ RELEASE = Recipe(
     teacher=TrainedTeacher("resnet20", epochs=8),
     promote="never",
 )
+
+RUN = "release"
+"""Name of the run's checkpoints in the store."""
 
 
 def main() -> int:
@@ -38,15 +41,14 @@ def main() -> int:
     id_ = options.ensemble
     if id_ is None:
         with Terminal() as terminal:
-            id_ = distill(
-                RELEASE, options.data, store, "release", report=terminal, check=lambda: None
-            ).id
+            id_ = distill(RELEASE, options.data, store, RUN, report=terminal, check=lambda: None).id
     elif store.manifest(id_).recipe != RELEASE.to_dict():
         print(f"error: {id_} was made with another recipe than RELEASE", file=sys.stderr)
         return 2
     if RELEASE_FOLDER.exists():
         shutil.rmtree(RELEASE_FOLDER)
     manifest = store.export(id_, RELEASE_FOLDER, RELEASE.name)
+    forget_run(store, RUN)
     print(f"released {manifest.id}: {manifest.bytes:,} bytes")
     return 0
 

@@ -39,7 +39,8 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with ValkeyServer(port=port, data_dir=tmp_path_factory.mktemp("valkey")) as server:
+    folder = tmp_path_factory.mktemp("valkey")
+    with ValkeyServer(port=port, data_dir=folder, config={"appendonly": "yes"}) as server:
         yield server
 
 

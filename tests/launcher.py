@@ -53,6 +53,7 @@ class Launcher:
 
     def start(self) -> None:
         """Start it and wait until it says that it is up."""
+        before = len(self.lines)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.up"],
             env=self._environment,
@@ -62,7 +63,7 @@ class Launcher:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.wait_for_line(r"(ready|up): " + self.address)
+        self.wait_for_line(f"(ready|up): {self.address}", after=before)
 
     def stop(self) -> int:
         """Send SIGTERM and return the exit status."""

@@ -12,7 +12,7 @@ from models.errors import InvalidDataset, InvalidRecipe, JobCancelled
 from models.store import Store
 from tests.tiny import COLOURS, RECIPE, go_on, ignore, same_weights, write_dataset
 from training.datasets import Dataset, Pictures, load_dataset
-from training.distill import SPLIT_SEED, distill, normalisation_of
+from training.distill import SPLIT_SEED, distill, forget_run, normalisation_of
 from training.metrics import evaluate, fit_temperature, pool
 from training.progress import (
     BatchDone,
@@ -113,8 +113,21 @@ def test_members_differ(distilled: Distilled) -> None:
     assert not same_weights(one, other)
 
 
-def test_nothing_is_left_of_the_run(distilled: Distilled) -> None:
-    assert not distilled.store.files.exists("runs/job")
+def test_a_run_that_was_not_forgotten_trains_nothing_again(
+    distilled: Distilled, data: Path
+) -> None:
+    events: list[Event] = []
+    again = run(distilled.store, data, report=events.append)
+    assert again.id == distilled.manifest.id
+    assert not [event for event in events if isinstance(event, BatchDone)]
+
+
+def test_nothing_is_left_of_a_run_that_is_forgotten(data: Path, store: Store) -> None:
+    run(store, data, SHORT)
+    forget_run(store, "job")
+
+
+def test_a_finished_teacher_leaves_no_checkpoints(distilled: Distilled) -> None:
     (teacher,) = distilled.store.files.list("teachers")
     assert not distilled.store.files.exists(f"teachers/{teacher}/checkpoints")
 
@@ -197,7 +210,6 @@ def test_other_pictures_under_the_same_name_do_not_meet_old_checkpoints(
     events: list[Event] = []
     run(store, tmp_path / "others", plain, report=events.append)
     assert not [event for event in events if isinstance(event, Resumed)]
-    assert not store.files.exists("runs/job")
 
 
 def test_an_ensemble_teaches_the_next(distilled: Distilled, data: Path) -> None:

@@ -26,9 +26,7 @@ def first(store: Store) -> EnsembleManifest:
 
 @pytest.fixture
 def second(store: Store) -> EnsembleManifest:
-    return publish(
-        store, seed=1, name="second", members=3, created_at="2026-02-02T00:00:00+00:00"
-    )
+    return publish(store, seed=1, name="second", members=3, created_at="2026-02-02T00:00:00+00:00")
 
 
 @pytest.fixture
@@ -131,9 +129,7 @@ def test_only_what_exists_can_be_promoted(client: httpx.Client, first: EnsembleM
         (None, ["body"]),
     ],
 )
-def test_a_malformed_wish_is_refused(
-    client: httpx.Client, body: object, fields: list[str]
-) -> None:
+def test_a_malformed_wish_is_refused(client: httpx.Client, body: object, fields: list[str]) -> None:
     response = client.put("/ensembles/serving", json=body)
     problem = problem_of(response, 422, "invalid-request")
     assert sorted(error["field"] for error in problem["errors"]) == fields
@@ -169,7 +165,9 @@ def test_another_process_promotes_and_no_request_fails(
         try:
             for manifest in (second, first, second):
                 store.serve(manifest.id)  # as another process does
-                wait_until(lambda wanted=manifest.id: answers and answers[-1].json()["ensemble"] == wanted)
+                wait_until(
+                    lambda wanted=manifest.id: answers and answers[-1].json()["ensemble"] == wanted
+                )
         finally:
             end.set()
         for each in asking:
@@ -182,7 +180,11 @@ def test_another_process_promotes_and_no_request_fails(
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"{}", b"", b'{"ensemble": "../x"}', b"\xff"])
 def test_a_damaged_choice_changes_nothing(
-    client: httpx.Client, store: Store, first: EnsembleManifest, second: EnsembleManifest, data: bytes
+    client: httpx.Client,
+    store: Store,
+    first: EnsembleManifest,
+    second: EnsembleManifest,
+    data: bytes,
 ) -> None:
     damage(store, "serving.json", data)
     for _ in range(3):

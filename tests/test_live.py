@@ -52,7 +52,10 @@ def test_each_network_tells_its_epochs() -> None:
     assert (seen.teacher.status, seen.teacher.epoch) == ("succeeded", 2)
     assert [each.epoch for each in seen.teacher.curve] == [1, 2]
     assert (seen.teacher.train_loss, seen.teacher.val_accuracy) == (0.5, 0.2)
-    assert [(each.status, each.attempts) for each in seen.members] == [("running", 1), ("queued", 0)]
+    assert [(each.status, each.attempts) for each in seen.members] == [
+        ("running", 1),
+        ("queued", 0),
+    ]
     assert seen.progress == pytest.approx(3 / 6)
     assert seen.eta_seconds is not None
 

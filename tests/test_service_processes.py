@@ -24,19 +24,10 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
 ]
 
-TINY = {
-    "dataset": "noise",
-    "student": "resnet8",
-    "members": 2,
-    "epochs": 2,
-    "teacher": None,
-    "batch_size": 16,
-    "precision": "fp32",
-    "validation_fraction": 0.25,
-}
+TINY = RECIPE.to_dict()
 """A recipe that trains within seconds."""
 
-LONG = {**TINY, "name": "long", "epochs": 30}
+LONG = replace(RECIPE, name="long", epochs=30)
 """The same, with time enough to be disturbed."""
 
 
@@ -65,8 +56,7 @@ def service(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 def undisturbed(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id, and with it the digest of the weights, that the long job comes to by itself."""
     root = tmp_path_factory.mktemp("undisturbed")
-    recipe = replace(RECIPE, name="long", epochs=LONG["epochs"])
-    return distill(recipe, noise, Store(root), "run", report=ignore, check=go_on).id
+    return distill(LONG, noise, Store(root), "run", report=ignore, check=go_on).id
 
 
 def post(service: Launcher, recipe: dict[str, Any]) -> str:
@@ -124,7 +114,9 @@ def test_from_a_recipe_to_answers(service: Launcher) -> None:
     job = look(service, id_)
 
     # What was told while it ran, and at its end.
-    epochs = [(data["role"], data["index"], data["epoch"]) for kind, data in events if kind == "epoch"]
+    epochs = [
+        (data["role"], data["index"], data["epoch"]) for kind, data in events if kind == "epoch"
+    ]
     assert epochs == [
         *[("teacher", 0, epoch) for epoch in range(1, 13)],
         *[("member", index, epoch) for index in (0, 1) for epoch in (1, 2)],
@@ -186,7 +178,7 @@ def test_a_failed_job_says_what_to_change(service: Launcher) -> None:
 def test_a_job_whose_process_is_killed_goes_on_where_it_was(
     service: Launcher, undisturbed: str
 ) -> None:
-    id_ = post(service, LONG)
+    id_ = post(service, LONG.to_dict())
     wait_for_second_member(service, id_)
     service.kill("app.worker", parent="app.worker")
     job = ended(service, id_)
@@ -220,7 +212,7 @@ def test_a_killed_valkey_is_started_again_and_no_job_is_lost(
 def test_asked_to_stop_it_leaves_nothing_running_and_the_next_start_goes_on(
     service: Launcher, undisturbed: str
 ) -> None:
-    id_ = post(service, LONG)
+    id_ = post(service, LONG.to_dict())
     wait_for_second_member(service, id_)
     family = service.processes()
     assert len(family) >= 5  # Valkey and its keeper, the worker and its child, the API

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.errors import InvalidRecipe, StillhouseError, Stopped
 from models.store import Store
-from training.distill import distill
+from training.distill import distill, forget_run
 from training.promotion import promote
 from training.recipe import (
     BOUNDS,
@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
                 recipe, options.data, store, name, report=terminal, check=lambda: None
             )
         promotion = promote(store, manifest, recipe.promote)
+        forget_run(store, name)
     except InvalidRecipe as error:
         for problem in error.problems:
             print(f"error: {problem.field}: {problem.reason}", file=sys.stderr)

@@ -59,7 +59,7 @@ class Checkpoints:
         tensors = {f"weights.{key}": tensor for key, tensor in checkpoint.weights.items()}
         tensors |= {f"momentum.{key}": tensor for key, tensor in checkpoint.momentum.items()}
         record = write_tensors(self._files, self._folder, f"{name}.safetensors", tensors)
-        curve = [_epoch_to_dict(epoch) for epoch in checkpoint.curve]
+        curve = [epoch_to_dict(epoch) for epoch in checkpoint.curve]
         manifest = {"tensors": asdict(record), "curve": curve}
         write_json(self._files, f"{self._folder}/{name}.json", manifest)
         for outdated in self._names()[:-KEPT]:
@@ -93,7 +93,8 @@ def _with(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
 
 
-def _epoch_to_dict(epoch: EpochDone) -> dict[str, Any]:
+def epoch_to_dict(epoch: EpochDone) -> dict[str, Any]:
+    """Return an epoch as JSON-ready data, without the part, which its folder names."""
     return {key: value for key, value in asdict(epoch).items() if key != "part"}
 
 

@@ -24,7 +24,7 @@ from training.progress import (
     Report,
     operations,
 )
-from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher, check_recipe
+from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher, check_recipe, digest_of
 from training.splits import split_validation
 from training.teachers import TEACHER, ensemble_teacher, teacher_digest, trained_teacher
 
@@ -46,7 +46,8 @@ def distill(
         recipe: what to train.
         data: folder of data sets.
         store: where checkpoints go, teachers are kept and the ensemble is published.
-        name: of this run's folder of checkpoints, which is deleted at the end.
+        name: of this run's folder of checkpoints, which stay until ``forget_run``: whoever
+            writes down that the run has ended does so first.
         report: is told what happens, batch by batch.
         check: called before each batch; raises ``Stopped`` when the work is to end.
 
@@ -87,10 +88,10 @@ def distill(
     weights: list[dict[str, Tensor]] = []
     splits = {"validation": validation, **({"test": dataset.test} if dataset.test else {})}
     logits: dict[str, list[Tensor]] = {split: [] for split in splits}
+    # The same name may be tried again with another recipe or other pictures.
+    folder = f"runs/{name}/{digest_of([recipe.to_dict(), dataset.digest])[:12]}"
     for index in range(recipe.members):
-        # The same name may be tried again with other pictures, which those checkpoints never saw.
-        folder = f"runs/{name}/{dataset.digest[:12]}/member-{index:02d}"
-        checkpoints = Checkpoints(store.files, folder)
+        checkpoints = Checkpoints(store.files, f"{folder}/member-{index:02d}")
         member = Part("member", index)
         network, _ = fit(recipe, member, lesson, teach, checkpoints=checkpoints, run=run)
         weights.append({key: tensor.cpu() for key, tensor in network.state_dict().items()})
@@ -98,9 +99,10 @@ def distill(
             logits[split].append(predict(network, pictures, lesson.normalisation, run))
 
     report(Evaluating())
+    check()  # the last moment: what is published stays
     predictions = {split: torch.stack(of).log_softmax(dim=-1) for split, of in logits.items()}
     temperature = fit_temperature(pool(predictions["validation"]), validation.labels)
-    manifest = store.publish(
+    return store.publish(
         EnsembleManifest(
             id="",
             name=recipe.display_name(),
@@ -122,8 +124,11 @@ def distill(
         weights,
         predictions,
     )
+
+
+def forget_run(store: Store, name: str) -> None:
+    """Delete the checkpoints of a run that has ended and will not be tried again."""
     store.files.delete(f"runs/{name}")
-    return manifest
 
 
 def normalisation_of(pictures: Pictures) -> Normalisation:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from models.ensemble import EnsembleManifest
-from models.errors import EnsembleNotFound
+from models.errors import CorruptArtefact, EnsembleNotFound
 from models.store import Store
 from training.recipe import Promote
 
@@ -31,28 +31,29 @@ def promote(store: Store, candidate: EnsembleManifest, wish: Promote) -> Promoti
 def _decide(store: Store, candidate: EnsembleManifest, wish: Promote) -> Promotion:
     if wish != "if_better":
         return Promotion(wish == "always", f"the recipe says promote: {wish}")
-    serving_id = store.serving()
-    if serving_id is None:
-        return Promotion(True, "nothing was serving")
-    if serving_id == candidate.id:
-        return Promotion(True, "it is the serving ensemble already")
+    serving_id = None
     try:
-        serving = store.manifest(serving_id)
+        serving_id = store.serving()
+        serving = store.manifest(serving_id) if serving_id else None
     except EnsembleNotFound:
         return Promotion(True, f"the serving {serving_id} is no longer in the store")
-    for fact, before, now in (
-        ("trained on another data set", serving.dataset["digest"], candidate.dataset["digest"]),
-        # Of one data set, all splits of one size hold out the same pictures.
-        (
-            "validated on other pictures",
-            serving.metrics["validation"]["pictures"],
-            candidate.metrics["validation"]["pictures"],
-        ),
-    ):
-        if before != now:
-            return Promotion(False, f"the serving {serving_id} was {fact}")
-    before = serving.metrics["validation"]["pooled"]["accuracy"]
-    now = candidate.metrics["validation"]["pooled"]["accuracy"]
-    better = now > before
-    is_ = "is" if better else "is not"
-    return Promotion(better, f"validation accuracy {now:.3f} {is_} above the serving {before:.3f}")
+    except CorruptArtefact as error:
+        return Promotion(False, f"what serves cannot be read: {error}")
+    if serving is None:
+        return Promotion(True, "nothing was serving")
+    if serving.id == candidate.id:
+        return Promotion(True, "it is the serving ensemble already")
+    return _compare(serving, candidate)
+
+
+def _compare(serving: EnsembleManifest, candidate: EnsembleManifest) -> Promotion:
+    before, now = (manifest.metrics["validation"] for manifest in (serving, candidate))
+    if serving.dataset["digest"] != candidate.dataset["digest"]:
+        return Promotion(False, f"the serving {serving.id} was trained on another data set")
+    # Of one data set, all splits of one size hold out the same pictures.
+    if before["pictures"] != now["pictures"]:
+        return Promotion(False, f"the serving {serving.id} was validated on other pictures")
+    serves, offers = before["pooled"]["accuracy"], now["pooled"]["accuracy"]
+    is_ = "is" if offers > serves else "is not"
+    reason = f"validation accuracy {offers:.3f} {is_} above the serving {serves:.3f}"
+    return Promotion(offers > serves, reason)

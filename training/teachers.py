@@ -11,7 +11,7 @@ from models.artefacts import FileRecord, read_json, read_network, write_json, wr
 from models.errors import CorruptArtefact, EnsembleNotFound, FieldProblem, InvalidRecipe
 from models.resnet import ResNet
 from models.store import Store
-from training.checkpoints import Checkpoints
+from training.checkpoints import Checkpoints, epoch_to_dict
 from training.datasets import Dataset
 from training.fit import Lesson, Run, Teach, fit
 from training.losses import soften
@@ -85,7 +85,7 @@ def _find(store: Store, folder: str) -> tuple[ResNet, tuple[EpochDone, ...]]:
         network, classes = str(manifest["network"]), int(manifest["classes"])
         weights = FileRecord(**manifest["weights"])
         curve = tuple(EpochDone(part=TEACHER, **epoch) for epoch in manifest["curve"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         reason = f"a field is missing or malformed: {error}"
         raise CorruptArtefact(f"{store.files.path(name)}: {reason}") from error
     return read_network(store.files, folder, weights, network, classes), curve
@@ -103,9 +103,7 @@ def _train_and_keep(
         "classes": lesson.classes,
         "weights": asdict(record),
         "recipe": how.to_dict(),
-        "curve": [
-            {key: value for key, value in asdict(epoch).items() if key != "part"} for epoch in curve
-        ],
+        "curve": [epoch_to_dict(epoch) for epoch in curve],
     }
     write_json(store.files, f"{folder}/manifest.json", manifest)
     store.files.delete(f"{folder}/checkpoints")

@@ -28,7 +28,7 @@ def list_ensembles(service: ServiceDependency) -> EnsembleList:
     )
 
 
-@router.put("/serving", responses=problems(400, 404, 422, 503, 507))
+@router.put("/serving", responses=problems(400, 404, 413, 422, 503, 507))
 def serve(wanted: ServingRequest, service: ServiceDependency) -> ServingChange:
     """Make an ensemble the serving one: promotion and rollback are the same call."""
     previous = service.serving.promote(wanted.ensemble)

@@ -25,7 +25,7 @@ async def ready(service: ServiceDependency) -> Health:
     return Health(status="ready")
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=problems(503))
 def metrics(service: ServiceDependency) -> Response:
     """Metrics for Prometheus."""
     telemetry = service.telemetry

@@ -20,5 +20,8 @@ _MEANINGS = {
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route that answers these problems."""
-    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+    schema = Problem.model_json_schema()
+    # A response's schema stands inside the document, where "#/$defs" would point nowhere.
+    schema["properties"]["errors"]["anyOf"][0]["items"] = schema.pop("$defs")["FieldError"]
+    content = {MEDIA_TYPE: {"schema": schema}}
     return {code: {"description": _MEANINGS[code], "content": content} for code in codes}

@@ -1,0 +1,110 @@
+"""The half of a job that must not be lost: its request and its outcome, as files of the store."""
+
+import logging
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.schemas import Job
+from models.artefacts import json_bytes, read_json
+from models.errors import CorruptArtefact, JobNotFound
+from models.files import Files
+
+_log = logging.getLogger(__name__)
+
+
+class JobFiles:
+    """Requests and outcomes by job id. Neither ever changes, so each is read only once.
+
+    Args:
+        files: of the store.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._requests: dict[str, dict[str, Any]] = {}
+        self._outcomes: dict[str, Job] = {}
+        self._damaged: set[str] = set()
+
+    def accept(self, id_: str, request: dict[str, Any]) -> bool:
+        """Write a request down, unless there is one of this id; say whether this call did.
+
+        Raises:
+            StoreFull: no space left.
+        """
+        return self._files.create(_request_name(id_), json_bytes(request))
+
+    def exists(self, id_: str) -> bool:
+        """Say whether a job of this id was accepted."""
+        return id_ in self._requests or self._files.exists(_request_name(id_))
+
+    def request(self, id_: str) -> dict[str, Any]:
+        """Return what was asked for: ``id``, ``recipe`` and ``created_at``.
+
+        Raises:
+            JobNotFound: no job has this id.
+            CorruptArtefact: the file cannot be read.
+        """
+        if id_ not in self._requests:
+            if not (_is_id(id_) and self.exists(id_)):
+                raise JobNotFound(f"no job has the id {id_!r}")
+            request = read_json(self._files, _request_name(id_))
+            if not request.keys() >= {"id", "recipe", "created_at"}:
+                where = self._files.path(_request_name(id_))
+                raise CorruptArtefact(f"{where}: a field is missing")
+            self._requests[id_] = request
+        return self._requests[id_]
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return all requests, newest first; a damaged job is logged, once, and left out."""
+        found = []
+        for id_ in filter(_is_id, self._files.list("jobs")):
+            try:
+                self.outcome(id_)
+                found.append(self.request(id_))
+            except JobNotFound:  # its folder is made a moment before its request
+                continue
+            except CorruptArtefact as error:
+                if id_ not in self._damaged:
+                    _log.error("job %s is left out of the list: %s", id_, error)
+                self._damaged.add(id_)
+        return sorted(found, key=lambda job: (job["created_at"], job["id"]), reverse=True)
+
+    def end(self, job: Job) -> Job:
+        """Write a job's outcome, unless it has one, and return the one that stands.
+
+        Raises:
+            StoreFull: no space left.
+        """
+        data = json_bytes(job.model_dump(mode="json"))
+        if not self._files.create(_outcome_name(job.id), data):
+            _log.warning("job %s has an outcome already, which stands", job.id)
+        return self.outcome(job.id) or job
+
+    def outcome(self, id_: str) -> Job | None:
+        """Return a job as it ended, or none if it has not.
+
+        Raises:
+            CorruptArtefact: the file cannot be read.
+        """
+        if id_ not in self._outcomes:
+            name = _outcome_name(id_)
+            try:
+                self._outcomes[id_] = Job.model_validate(read_json(self._files, name))
+            except FileNotFoundError:
+                return None
+            except ValidationError as error:
+                raise CorruptArtefact(f"{self._files.path(name)}: {error}") from error
+        return self._outcomes[id_]
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 32 and set(text) <= set("0123456789abcdef")
+
+
+def _request_name(id_: str) -> str:
+    return f"jobs/{id_}/request.json"
+
+
+def _outcome_name(id_: str) -> str:
+    return f"jobs/{id_}/outcome.json"

@@ -1,0 +1,86 @@
+"""The description of the service, and the pages that show it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service import running, settings_for
+
+CONTRACT = {
+    ("POST", "/predict"): {200, 400, 413, 415, 422, 503},
+    ("GET", "/classes"): {200, 503},
+    ("POST", "/jobs/distill"): {202, 400, 409, 413, 422, 429, 503, 507},
+    ("GET", "/jobs"): {200, 404, 422, 503},
+    ("GET", "/jobs/{id}"): {200, 404, 422, 503},
+    ("DELETE", "/jobs/{id}"): {202, 404, 409, 422, 503},
+    ("GET", "/jobs/{id}/events"): {200, 404, 422, 503},
+    ("GET", "/ensembles"): {200, 503},
+    ("GET", "/ensembles/{id}"): {200, 404, 422, 503},
+    ("PUT", "/ensembles/serving"): {200, 400, 404, 413, 422, 503, 507},
+    ("GET", "/healthz"): {200},
+    ("GET", "/readyz"): {200, 503},
+    ("GET", "/metrics"): {200, 503},
+}
+"""Every call, and the codes that it may answer with."""
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[httpx.Client]:
+    with running(settings_for(tmp_path_factory.mktemp("openapi"), redis_url)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def schema(client: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def operation(schema: dict[str, Any], call: tuple[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = schema["paths"][call[1]][call[0].lower()]
+    return found
+
+
+def test_every_call_of_the_contract_is_described_and_no_other(schema: dict[str, Any]) -> None:
+    described = {
+        (method.upper(), path) for path, methods in schema["paths"].items() for method in methods
+    }
+    assert described == set(CONTRACT)
+
+
+@pytest.mark.parametrize("call", CONTRACT, ids=" ".join)
+def test_a_call_tells_its_codes(schema: dict[str, Any], call: tuple[str, str]) -> None:
+    responses = operation(schema, call)["responses"]
+    assert {int(code) for code in responses} == CONTRACT[call]
+    for code, response in responses.items():
+        if int(code) >= 400:
+            assert set(response["content"]) == {"application/problem+json"}
+
+
+def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
+    text = json.dumps(schema)
+    for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', text)):
+        place: Any = schema
+        for step in reference.split("/"):
+            place = place[step]
+        assert isinstance(place, dict)
+
+
+def test_pictures_may_come_in_parts_or_as_the_body(schema: dict[str, Any]) -> None:
+    content = operation(schema, ("POST", "/predict"))["requestBody"]["content"]
+    assert {"multipart/form-data", "image/png", "image/jpeg", "image/webp"} <= set(content)
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_pages_need_nobody_else(client: httpx.Client, page: str) -> None:
+    text = client.get(page).text
+    addresses = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"']([^\"']+)", text)
+    assert addresses
+    for address in addresses:
+        assert not re.match(r"(https?:)?//", address), address
+        assert client.get(address).status_code == 200, address

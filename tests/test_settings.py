@@ -1,0 +1,98 @@
+"""Settings come from the environment and are checked before anything starts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings, read_settings
+from models.pictures import PictureLimits
+
+OTHERS = {
+    "host": "0.0.0.0",  # noqa: S104  # nothing listens
+    "port": 8123,
+    "store": "s3://bucket/stillhouse",
+    "data": Path("/srv/data"),
+    "redis_url": "redis://example:6379/1",
+    "max_picture_bytes": 1,
+    "max_picture_pixels": 2,
+    "max_pictures_per_request": 3,
+    "max_request_bytes": 4,
+    "max_recipe_bytes": 5,
+    "max_unfinished_jobs": 6,
+    "lease_seconds": 7.5,
+    "sweep_seconds": 8.5,
+    "follow_seconds": 9.5,
+}
+"""A value other than the default for each setting."""
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"STILLHOUSE_{name.upper()}", raising=False)
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert set(OTHERS) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_setting_is_read_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert getattr(Settings(), name) != OTHERS[name]
+    monkeypatch.setenv(f"STILLHOUSE_{name.upper()}", str(OTHERS[name]))
+    assert getattr(Settings(), name) == OTHERS[name]
+
+
+def test_the_defaults_suit_one_machine() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.redis_url is None
+    assert settings.picture_limits == PictureLimits(10 * 2**20, 50_000_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "0"),
+        ("port", "65536"),
+        ("port", "http"),
+        *[(name, "0") for name, value in OTHERS.items() if name.startswith("max_") and value],
+        ("lease_seconds", "0"),
+        ("sweep_seconds", "-1"),
+        ("follow_seconds", "soon"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_refused_by_name(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"STILLHOUSE_{name.upper()}", value)
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_settings.cache_clear()
+    try:
+        before = read_settings()
+        monkeypatch.setenv("STILLHOUSE_PORT", "8123")
+        assert read_settings() is before
+    finally:
+        read_settings.cache_clear()
+
+
+def test_a_worker_without_redis_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app.worker"],
+        env={"PYTHONPATH": str(Path(__file__).parent.parent), "PATH": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "STILLHOUSE_REDIS_URL is not set; `make run` starts an embedded Valkey"
+    )
