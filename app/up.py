@@ -94,7 +94,7 @@ class Child:
 
     def _print_lines(self, lines: IO[str]) -> None:
         for line in lines:
-            print(f"{self.name:>6} | {line}", end="", flush=True)
+            say(line.rstrip("\n"), self.name)
 
 
 def main() -> int:
@@ -102,7 +102,8 @@ def main() -> int:
     settings = read_settings()
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: asked.set())
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup
+            signal.signal(number, lambda *_: asked.set())
     if not _is_free(settings.host, settings.port):
         say(f"port {settings.port} of {settings.host} is taken; set STILLHOUSE_PORT to another")
         return 1
@@ -194,9 +195,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def say(line: str) -> None:
-    """Print a line of our own among those of the processes."""
-    print(f"{'':>6} | {line}", flush=True)
+def say(line: str, name: str = "") -> None:
+    """Print a line, after the name of the process it is from if it is not ours."""
+    # The terminal or the pipe may be closed, and everything is to be stopped all the same.
+    with suppress(OSError):
+        print(f"{name:>6} | {line}", flush=True)
 
 
 if __name__ == "__main__":

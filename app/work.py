@@ -74,9 +74,9 @@ def do_job(
 
 def _train(live: LiveJob, heartbeat: Heartbeat, jobs: Jobs, store: Store, data: Path) -> None:
     job = live.snapshot()
-    recipe = recipe_from_dict(job.recipe)
-    _log.info("job %s begins: %s", job.id, recipe.display_name())
     try:
+        recipe = recipe_from_dict(job.recipe)  # which another version may have written
+        _log.info("job %s begins: %s", job.id, recipe.display_name())
         with heartbeat:
             manifest = distill(recipe, data, store, job.id, report=live, check=heartbeat.check)
             heartbeat.check()

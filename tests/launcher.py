@@ -1,4 +1,4 @@
-"""The whole service as ``make run`` starts it, in processes of its own, for tests that kill some."""
+"""The whole service as ``make run`` starts it, in its own processes, for tests that kill some."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import httpx
 
+from app.up import SHORTEST_LIFE_SECONDS
 from tests.service import wait_until
 
 
@@ -92,11 +93,18 @@ class Launcher:
     def kill(self, command: str, parent: str) -> None:
         """Send SIGKILL to the process of this command line, and of this one of its parent."""
         family = self.processes()
-        parents = {process.pid for process in family if parent in process.command}
         if parent == "app.up":
             parents = {self.process.pid}
+        else:
+            parents = {process.pid for process in family if parent in process.command}
         (found,) = [p for p in family if command in p.command and p.parent in parents]
+        (child,) = [p for p in family if p.pid in (found.pid, found.parent) and self._began(p)]
+        # It gives up on what ends sooner.
+        wait_until(lambda: _age_seconds(child) > SHORTEST_LIFE_SECONDS)
         os.kill(found.pid, signal.SIGKILL)
+
+    def _began(self, process: Process) -> bool:
+        return process.parent == self.process.pid
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -108,6 +116,11 @@ def still_running(processes: list[Process]) -> list[Process]:
     """Return those that have not ended."""
     now = {(process.pid, process.started) for process in _all_processes()}
     return [process for process in processes if (process.pid, process.started) in now]
+
+
+def _age_seconds(process: Process) -> float:
+    now = float(Path("/proc/uptime").read_text().split()[0])
+    return now - process.started / os.sysconf("SC_CLK_TCK")
 
 
 def _all_processes() -> list[Process]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -160,14 +161,15 @@ def test_another_process_promotes_and_no_request_fails(
         while not end.is_set():
             answers.append(client.post("/predict", files=parts(*files)))
 
+    def newest_is_of(id_: str) -> bool:
+        return bool(answers) and answers[-1].json()["ensemble"] == id_
+
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(keep_asking) for _ in range(4)]
         try:
             for manifest in (second, first, second):
                 store.serve(manifest.id)  # as another process does
-                wait_until(
-                    lambda wanted=manifest.id: answers and answers[-1].json()["ensemble"] == wanted
-                )
+                wait_until(partial(newest_is_of, manifest.id))
         finally:
             end.set()
         for each in asking:
@@ -215,3 +217,25 @@ def test_a_store_without_ensembles_says_what_to_do(store: Store) -> None:
     store.serve(publish(store).id)
     serving.follow()
     assert serving.current().manifest.name == "tiny"
+
+
+def test_a_promotion_is_not_undone_by_who_follows(
+    store: Store, first: EnsembleManifest, second: EnsembleManifest
+) -> None:
+    serving = Serving(store)
+    end = threading.Event()
+
+    def keep_following() -> None:
+        while not end.is_set():
+            serving.follow()
+
+    with ThreadPoolExecutor(3) as pool:
+        following = [pool.submit(keep_following) for _ in range(3)]
+        try:
+            for wanted in [second.id, first.id] * 15:
+                serving.promote(wanted)
+                assert serving.current().manifest.id == wanted
+        finally:
+            end.set()
+        for each in following:
+            each.result()

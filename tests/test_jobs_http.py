@@ -54,10 +54,8 @@ def accepted(client: httpx.Client, recipe: Any = None) -> str:
 
 def messages(redis: Redis) -> list[str]:
     """Return the ids of the jobs that the queue speaks of, next first."""
-    found = []
-    for message in reversed(redis.lrange(QUEUE, 0, -1)):  # type: ignore[arg-type]
-        found.append(json.loads(message)["headers"]["argsrepr"].strip("(',)"))
-    return found
+    waiting = reversed(redis.lrange(QUEUE, 0, -1))
+    return [json.loads(message)["headers"]["argsrepr"].strip("(',)") for message in waiting]
 
 
 def finish(jobs: Jobs, id_: str) -> None:
@@ -327,6 +325,19 @@ def test_an_unknown_job_is_not_found(
     problem_of(response, 404, "no-such-path" if "%2f" in id_ else "job-not-found")
 
 
+def test_a_damaged_job_hides_no_other(
+    client: httpx.Client, jobs: Jobs, store: Store, settings: Settings
+) -> None:
+    damaged, whole = accepted(client), accepted(client)
+    finish(jobs, damaged)
+    Path(store.files.path(f"jobs/{damaged}/outcome.json")).write_bytes(b"{")
+    with running(settings) as another:
+        assert [job["id"] for job in another.get("/jobs").json()["jobs"]] == [whole]
+        told = problem_of(another.get(f"/jobs/{damaged}"), 503, "corrupt-artefact")
+        assert f"jobs/{damaged}/outcome.json" in told["detail"]
+        assert post(another).status_code == 202
+
+
 # Cancelling.
 
 
@@ -440,6 +451,21 @@ def test_events_that_have_expired_still_end_with_the_outcome(
     (last,) = events_of(client, id_)
     assert last["event"] == "status"
     assert json.loads(last["data"])["status"] == "failed"
+
+
+def test_events_go_on_after_redis_was_away(
+    client: httpx.Client, jobs: Jobs, valkey: ValkeyServer
+) -> None:
+    id_ = accepted(client)
+    jobs.publish_status(LiveJob(jobs.get(id_)).snapshot())
+    with client.stream("GET", f"/jobs/{id_}/events") as response:
+        lines = response.iter_lines()
+        assert next(lines) == "event: status"
+        valkey.stop()
+        valkey.start()
+        finish(jobs, id_)
+        kinds = [line for line in lines if line.startswith("event: ")]
+    assert kinds == ["event: status", "event: epoch", "event: status"]
 
 
 @pytest.mark.parametrize("after", ["", "latest", "1", "1-", "-1", "1-2-3", "9" * 30 + "-0"])

@@ -1,7 +1,9 @@
-"""Importing touches no GPU, and training runs where no web or queue library is installed."""
+"""Importing touches no GPU, training needs no web or queue library, and the lock holds the rest."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 IMPORT_ALL = """
 import importlib, importlib.util, pkgutil, sys
@@ -30,6 +32,20 @@ for name in "fastapi starlette uvicorn pydantic pydantic_settings celery kombu r
     sys.modules[name] = None
 """
 
+# What a worker and the API import at their start beyond our own modules' imports.
+DISTRIBUTIONS = """
+import celery.apps.worker, celery.concurrency.prefork, kombu.transport.redis
+import uvicorn.loops.auto, uvicorn.protocols.http.auto
+from importlib.metadata import packages_distributions
+
+for package in sys.argv[1:]:
+    import_all(package)
+imported = {name.partition(".")[0] for name in sys.modules}
+for package, distributions in packages_distributions().items():
+    if package in imported:
+        print(*distributions, sep="\\n")
+"""
+
 
 def run(script: str, *packages: str) -> list[str]:
     """Run a script in a Python of its own; return the names of the modules it imported."""
@@ -50,3 +66,12 @@ def test_importing_models_and_training_needs_no_gpu_no_web_and_no_queue() -> Non
 
 def test_importing_the_service_touches_no_gpu() -> None:
     assert "app.settings" in run(NO_GPU, "app")
+
+
+def test_the_service_imports_nothing_that_its_lock_lacks() -> None:
+    # What the tests need is installed beside it here, and would hide that.
+    imported = {name.lower().replace("_", "-") for name in run(DISTRIBUTIONS, "app")}
+    lock = (Path(__file__).parents[1] / "requirements.lock").read_text(encoding="utf-8")
+    locked = set(re.findall(r"^([a-z][a-z0-9-]*)==", lock, re.MULTILINE))
+    modules = {name for name in imported if "." in name}  # printed by import_all
+    assert imported - modules <= locked, imported - modules - locked

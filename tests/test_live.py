@@ -8,6 +8,7 @@ from app.live import LiveJob
 from app.schemas import Job, MemberProgress, NetworkProgress
 from training.progress import BatchDone, EpochDone, Part, PartDone, Planned, PlannedPart, Resumed
 
+Told = BatchDone | EpochDone | PartDone | Planned | Resumed
 TEACHER, FIRST, SECOND = Part("teacher"), Part("member", 0), Part("member", 1)
 PLAN = Planned(tuple(PlannedPart(part, "resnet8", 2, 1e9) for part in (TEACHER, FIRST, SECOND)))
 
@@ -27,15 +28,16 @@ def epoch(part: Part, number: int) -> EpochDone:
     return EpochDone(part, number, 2, train_loss=1 / number, val_accuracy=number / 10, seconds=0.5)
 
 
-def told(live: LiveJob, *events: BatchDone | EpochDone | PartDone | Planned | Resumed) -> Job:
+def told(live: LiveJob, *events: Told) -> Job:
     for event in events:
         live(event)
     return live.snapshot()
 
 
-def trained(part: Part) -> list[BatchDone | EpochDone | PartDone]:
-    batches = [BatchDone(part, 1, 1.0), epoch(part, 1), BatchDone(part, 2, 1.0), epoch(part, 2)]
-    return [*batches, PartDone(part)]
+def trained(part: Part) -> list[Told]:
+    both: list[Told] = [BatchDone(part, 1, 1.0), epoch(part, 1)]
+    both += [BatchDone(part, 2, 1.0), epoch(part, 2)]
+    return [*both, PartDone(part)]
 
 
 def test_a_job_runs_from_the_moment_a_worker_has_it() -> None:
@@ -79,7 +81,7 @@ def test_a_snapshot_does_not_change_any_more() -> None:
 def test_what_a_lost_worker_was_training_counts_as_begun_again(epochs: int) -> None:
     begun = [epoch(SECOND, 1)] * epochs
     lost = told(LiveJob(job()), PLAN, *trained(FIRST), BatchDone(SECOND, 1, 0.5), *begun)
-    found = [Resumed(FIRST, (epoch(FIRST, 1), epoch(FIRST, 2))), PartDone(FIRST)]
+    found: list[Told] = [Resumed(FIRST, (epoch(FIRST, 1), epoch(FIRST, 2))), PartDone(FIRST)]
     found += [Resumed(SECOND, tuple(begun))] if begun else []
     seen = told(LiveJob(lost), PLAN, *found, BatchDone(SECOND, epochs + 1, 0.5))
     assert [(each.status, each.attempts) for each in seen.members] == [

@@ -20,7 +20,6 @@ from training.distill import distill
 
 pytestmark = [
     pytest.mark.processes,
-    pytest.mark.xdist_group("processes"),
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
 ]
 
@@ -161,7 +160,7 @@ def test_a_running_job_tells_how_far_it_is_and_can_be_cancelled(service: Launche
     assert job["status"] == "running"
     assert 0 < job["progress"] < 1
     assert job["eta_seconds"] > 0
-    assert [each["epoch"] for each in job["members"][0]["curve"]][0] == 1
+    assert job["members"][0]["curve"][0]["epoch"] == 1
     asked = time.monotonic()
     assert service.client.delete(f"/jobs/{id_}").status_code == 202
     assert ended(service, id_, seconds=5)["status"] == "cancelled"
@@ -218,6 +217,9 @@ def test_asked_to_stop_it_leaves_nothing_running_and_the_next_start_goes_on(
     assert len(family) >= 5  # Valkey and its keeper, the worker and its child, the API
     assert service.stop() == 0
     assert still_running(family) == []
+    printed = "".join(service.lines)
+    assert f"job {id_} goes back to the queue" in printed
+    assert "killing" not in printed
     service.start()
     job = ended(service, id_)
     assert job["status"] == "succeeded"

@@ -218,7 +218,7 @@ def test_an_unexpected_error_is_tried_again_and_then_told(
     job = work(id_, jobs, store, data)
     assert job.error is not None
     assert (job.status, job.error.type) == ("failed", POISON)
-    assert "unexpected error" in job.error.detail
+    assert "the last time: TypeError: " in job.error.detail
 
 
 def test_a_recipe_that_this_version_does_not_know_is_told(
@@ -253,11 +253,9 @@ def test_redis_away_for_a_moment_does_not_end_the_training(
 # The heartbeat itself.
 
 
-def test_a_lease_nobody_could_renew_is_given_up(
-    jobs: Jobs, valkey: ValkeyServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_lease_nobody_could_renew_is_given_up(jobs: Jobs, valkey: ValkeyServer) -> None:
     id_ = accept(jobs)
-    jobs.lease_seconds = 1.5
+    jobs.lease_seconds = 3
     lease = jobs.lease(id_)
     assert lease.acquire(blocking=False)
 
@@ -275,4 +273,3 @@ def test_a_lease_nobody_could_renew_is_given_up(
             wait_until(lost)
         finally:
             valkey.start()
-    assert "Redis does not answer" in caplog.text

@@ -182,17 +182,25 @@ class Service:
         wait_for("the API to be ready", ready, seconds=120)
 
     def wait_job(self, job: str, reached: Callable[[Json], bool], seconds: int = 300) -> Json:
-        """Poll a job until `reached` says yes; return its last answer."""
+        """Poll a job until `reached` says yes; return its last answer.
+
+        Args:
+            job: its id.
+            reached: called with every answer.
+            seconds: how long it may stand still; a busy machine trains slowly, but it trains.
+        """
         last: Json = {}
 
-        def poll() -> bool:
+        def moved() -> bool:
             status, answer = self.call("GET", f"/jobs/{job}")
             assert status == 200, f"GET /jobs/{job} answers {status}: {answer}"
             assert answer["status"] not in {"failed", "cancelled"}, f"the job ended: {answer}"
+            known = last.get("progress")
             last.update(answer)
-            return reached(answer)
+            return reached(answer) or answer["progress"] != known
 
-        wait_for(f"job {job}", poll, seconds)
+        while not last or not reached(last):
+            wait_for(f"job {job} to move", moved, seconds)
         return last
 
 
