@@ -8,6 +8,11 @@ from app.schemas import Prediction, TopClass, Uncertainty
 from models.ensemble import Ensemble
 from models.uncertainty import agreement, entropy, mutual_information
 
+SMALL_BATCH = 8
+"""Fewer pictures are answered sooner by one thread than by several that wake each other up."""
+
+_THREADS = torch.get_num_threads()
+
 
 def answer(
     ensemble: Ensemble,
@@ -27,6 +32,7 @@ def answer(
     """
     manifest = ensemble.manifest
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # [n, 3, s, s]
+    torch.set_num_threads(1 if len(pictures) < SMALL_BATCH else _THREADS)  # of this thread's work
     members = ensemble(images, max_members).double()  # [m, n, k]
     average = members.mean(dim=0)  # [n, k]: the mission, and exact to double precision
     calibrated = (average.clamp_min(1e-300).log() / manifest.temperature).softmax(dim=-1)
