@@ -33,6 +33,7 @@ def _stop(**_: Any) -> None:
 def main() -> None:
     """Work until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("celery").setLevel(logging.WARNING)  # our own lines say it by job
     # Celery warns of root because of pickled messages; ours are JSON and name a job's id.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     connect(read_settings())
