@@ -4,8 +4,18 @@ import sys
 from types import TracebackType
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from training.progress import DataRead, EpochDone, Evaluating, Event, PartDone, Resumed, TimeLeft
+from training.progress import (
+    BatchDone,
+    DataRead,
+    EpochDone,
+    Evaluating,
+    Event,
+    PartDone,
+    Resumed,
+    TimeLeft,
+)
 
 
 class Terminal:
@@ -20,10 +30,12 @@ class Terminal:
         self._bar = tqdm(
             total=1.0,
             disable=None,  # none where stderr is no terminal
-            bar_format="{desc} {percentage:5.1f}%|{bar}| {elapsed} elapsed, {postfix}",
+            bar_format="{desc}{percentage:5.1f}%|{bar}| {elapsed} elapsed{postfix}",
         )
+        self._logging = logging_redirect_tqdm()
 
     def __enter__(self) -> "Terminal":
+        self._logging.__enter__()  # log lines go above the bar, not into it
         return self
 
     def __exit__(
@@ -33,13 +45,14 @@ class Terminal:
         traceback: TracebackType | None,
     ) -> None:
         self._bar.close()
+        self._logging.__exit__(kind, error, traceback)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         self._time_left(event)
         match event:
             case DataRead(done, total):
-                self._bar.set_description_str(f"reading pictures {done:,}/{total:,}")
+                self._describe(f"reading pictures {done:,}/{total:,}")
             case Resumed(part, curve):
                 self._line(f"{part}: goes on after epoch {len(curve)}")
             case EpochDone():
@@ -49,12 +62,18 @@ class Terminal:
                     f"  validation accuracy {event.val_accuracy:.2%}"
                     f"  {event.seconds:.1f} s, {self._left()} left"
                 )
+            case BatchDone(part, epoch, _):
+                self._describe(f"{part}, epoch {epoch}")
             case PartDone(part):
-                self._bar.set_description_str(f"{part} done")
+                self._describe(f"{part} done")
             case Evaluating():
-                self._bar.set_description_str("evaluating")
+                self._describe("evaluating")
         self._bar.n = round(self._time_left.share, 4)
         self._bar.set_postfix_str(f"{self._left()} left")
+
+    def _describe(self, text: str) -> None:
+        # Shown with the postfix, not twice for every batch.
+        self._bar.set_description_str(f"{text}: ", refresh=False)
 
     def _line(self, text: str) -> None:
         # Beside the bar, not among the results, and at once: stdout waits where it is no terminal.
