@@ -62,6 +62,11 @@ class Heartbeat:
         self._thread.join()
         self._beat()  # the last epochs, before anybody hears that the job has ended
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job's owner has asked for its end, as of the last beat."""
+        return self._cancelled
+
     def check(self) -> None:
         """Raise if the training is to end; cheap, called before each batch.
 

@@ -90,7 +90,10 @@ def _train(live: LiveJob, heartbeat: Heartbeat, jobs: Jobs, store: Store, data: 
         jobs.hand_back(job.id)
         _log.info("job %s goes back to the queue: %s", job.id, reason)
     except StillhouseError as error:
-        jobs.finish(live.snapshot(), "failed", _tell(error))
+        if heartbeat.cancelled:  # it failed on its way to noticing
+            jobs.finish(live.snapshot(), "cancelled")
+        else:
+            jobs.finish(live.snapshot(), "failed", _tell(error))
     except Exception as error:  # told to the job's owner, should it come to that, and raised again
         jobs.note_error(job.id, f"{type(error).__name__}: {error}")
         raise

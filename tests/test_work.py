@@ -144,6 +144,19 @@ def test_a_running_job_can_be_cancelled(jobs: Jobs, store: Store, data: Path) ->
     assert job.members[0].epoch >= 1  # what it had learned is still told
 
 
+def test_a_job_that_fails_on_its_way_to_a_cancel_is_cancelled(
+    jobs: Jobs, store: Store, data: Path, redis: Redis
+) -> None:
+    id_ = accept(jobs, replace(RECIPE, batch_size=5000))  # refused once the pictures are read
+
+    def cancel_meanwhile() -> bool:
+        redis.set(f"{PREFIX}{id_}:cancel", "1")
+        return False
+
+    job = work(id_, jobs, store, data, cancel_meanwhile)
+    assert (job.status, job.error) == ("cancelled", None)
+
+
 def test_a_stopping_worker_hands_its_job_back(
     jobs: Jobs, store: Store, data: Path, redis: Redis
 ) -> None:
