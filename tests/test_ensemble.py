@@ -85,7 +85,14 @@ def test_a_missing_field_is_refused_with_the_file(manifest: EnsembleManifest, fi
 
 @pytest.mark.parametrize(
     "change",
-    [{"surprise": 1}, {"members": [{"file": "x"}]}, {"normalisation": None}, {"predictions": []}],
+    [
+        *({"surprise": 1}, {"members": [{"file": "x"}]}, {"normalisation": None}),
+        *({"predictions": []}, {"members": []}, {"classes": ["one"]}, {"classes": [1, 2]}),
+        *({"size": "32"}, {"size": 0}, {"temperature": 0}, {"temperature": None}),
+        *({"network": None}, {"network": "vgg8"}, {"metrics": {}}),
+        {"normalisation": {"mean": ["a", "b", "c"], "std": [1, 1, 1]}},
+        {"normalisation": {"mean": [0, 0, 0], "std": [0, 1, 1]}},
+    ],
 )
 def test_a_malformed_field_is_refused(manifest: EnsembleManifest, change: dict[str, Any]) -> None:
     with pytest.raises(CorruptArtefact, match="somewhere: a field is missing or malformed"):

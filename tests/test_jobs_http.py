@@ -474,3 +474,44 @@ def test_an_event_id_that_is_none_is_refused(client: httpx.Client, after: str) -
     response = client.get(f"/jobs/{accepted(client)}/events", headers=headers)
     problem = problem_of(response, 422, "invalid-request")
     assert [error["field"] for error in problem["errors"]] == ["last-event-id"]
+
+
+def test_a_job_folder_that_a_crash_left_hides_no_job(
+    client: httpx.Client, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = accepted(client)
+    folder = Path(settings.store) / "jobs"
+    (folder / ("d" * 32)).mkdir()  # as a crash between folder and file leaves it
+    for name, file in (("e" * 32, "request.json"), ("f" * 32, "outcome.json")):
+        (folder / name).mkdir()
+        (folder / name / file).write_text("{")
+    listed = client.get("/jobs").json()["jobs"]
+    assert [job["id"] for job in listed] == [whole]
+    assert "e" * 32 in caplog.text
+    problem_of(client.get(f"/jobs/{'d' * 32}"), 404, "job-not-found")
+    problem_of(client.get(f"/jobs/{'e' * 32}"), 503, "corrupt-artefact")
+    assert client.get("/metrics").status_code == 200
+    assert post(client).status_code == 202
+
+
+def test_a_cancel_whose_worker_died_ends_with_the_next_sweep(
+    client: httpx.Client, jobs: Jobs, redis: Redis
+) -> None:
+    id_ = accepted(client)
+    lease = jobs.lease(id_)
+    assert lease.acquire(blocking=False)
+    assert client.delete(f"/jobs/{id_}").json()["status"] != "cancelled"  # its worker is to stop
+    redis.delete(f"{PREFIX}{id_}:lease")  # but is dead
+    sweep(jobs, redis)
+    assert client.get(f"/jobs/{id_}").json()["status"] == "cancelled"
+
+
+def test_a_recipe_the_service_answered_with_can_be_posted_again(client: httpx.Client) -> None:
+    first = client.get(f"/jobs/{accepted(client)}").json()["recipe"]
+    assert client.get(f"/jobs/{accepted(client, first)}").json()["recipe"] == first
+
+
+def test_a_teacher_named_alone_is_trained_as_in_the_preset(client: httpx.Client) -> None:
+    id_ = accepted(client, {"preset": "strong", "teacher": {"student": "resnet20"}})
+    recipe = client.get(f"/jobs/{id_}").json()["recipe"]
+    assert recipe["teacher"] == {"student": "resnet20", "epochs": 200}

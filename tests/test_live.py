@@ -89,3 +89,14 @@ def test_what_a_lost_worker_was_training_counts_as_begun_again(epochs: int) -> N
         ("running", 2),
     ]
     assert [len(each.curve) for each in seen.members] == [2, epochs]
+
+
+def test_an_attempt_begins_with_the_curve_it_resumes_and_no_other() -> None:
+    lost = told(LiveJob(job()), PLAN, *trained(TEACHER), BatchDone(FIRST, 1, 1.0), epoch(FIRST, 1))
+    seen = LiveJob(lost).snapshot()
+    assert [(each.status, each.epoch, each.curve) for each in seen.members] == [
+        ("queued", 0, [])
+    ] * 2
+    again = told(LiveJob(lost), PLAN, Resumed(TEACHER, (epoch(TEACHER, 1), epoch(TEACHER, 2))))
+    assert again.teacher is not None
+    assert [each.epoch for each in again.teacher.curve] == [1, 2]

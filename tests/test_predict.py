@@ -353,6 +353,23 @@ def test_malformed_bodies_are_refused(client: httpx.Client, type_: str, body: by
 # Before there is anything to answer with.
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [("undefined", "a"), ("idna", "xn--a"), ("utf-7", "+2AA-"), ("unicode_escape", r"\ud800")],
+)
+@pytest.mark.parametrize("data", [picture(), b"no picture"], ids=["good", "corrupt"])
+def test_a_charset_that_no_name_survives_harms_nobody(
+    client: httpx.Client, charset: str, name: str, data: bytes
+) -> None:
+    head = f'--B\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    body = head.encode() + data + b"\r\n--B--\r\n"
+    type_ = f"multipart/form-data; charset={charset}; boundary=B"
+    response = client.post("/predict", content=body, headers={"Content-Type": type_})
+    assert response.status_code in {200, 422}
+    if response.status_code == 422:
+        problem_of(response, 422, "unreadable-picture")
+
+
 def test_without_an_ensemble_there_is_no_answer(client_of_nothing: httpx.Client) -> None:
     client = client_of_nothing
     for response in (

@@ -61,7 +61,19 @@ def test_pictures_of_other_sizes_are_taken_too() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet", "resnet9", "resnet14x0", "resnet14x11", "resnet18x2", "vgg8", "resnet14x", ""],
+    [
+        "resnet",
+        "resnet9",
+        "resnet14x0",
+        "resnet14x11",
+        "resnet18x2",
+        "vgg8",
+        "resnet14x",
+        "resnet014",
+        "resnet8x01",
+        "resnet٨",
+        "",
+    ],
 )
 def test_an_unknown_network_is_refused_by_name(name: str) -> None:
     assert not is_network(name)
