@@ -57,7 +57,7 @@ def test_it_is_better_together_than_its_members_are_alone(release: Ensemble) -> 
     [
         ("rocket.jpg", "rocket", 0.634),
         ("motorcycle_left.png", "motorcycle", 0.904),
-        ("coffee.png", "bowl", 0.325),  # a cup from above; wrong, and it says so: see its doubt
+        ("coffee.png", "bowl", 0.325),  # a cup from above; wrong, with little confidence
     ],
 )
 def test_real_photos_are_answered_as_the_readme_says(
