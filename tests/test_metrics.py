@@ -1,20 +1,26 @@
-"""Metrics against cases worked out by hand, and the temperature that calibrates."""
+"""Metrics against cases worked out by hand."""
 
+from itertools import product
 from math import log
 
 import pytest
 import torch
 from torch import Tensor
 
+from training.calibration import calibrate, expected_calibration_error
 from training.metrics import (
     accuracy,
-    calibrate,
+    auroc,
+    by_members,
+    confusion,
+    diversity,
     evaluate,
-    expected_calibration_error,
-    fit_temperature,
     negative_log_likelihood,
+    ood_scores,
     pool,
 )
+
+SURE, OTHERWISE, UNSURE = [1.0, 0.0], [0.0, 1.0], [0.5, 0.5]
 
 
 def logs(*probabilities: list[float]) -> Tensor:
@@ -51,63 +57,6 @@ def test_the_negative_log_likelihood_is_a_mean_in_nats() -> None:
     assert loss == pytest.approx((-log(0.5) - log(0.8)) / 2)
 
 
-def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    predictions = logs([0.8, 0.2], [0.8, 0.2])  # half of them right
-    error = expected_calibration_error(predictions, torch.tensor([0, 1]))
-    assert error == pytest.approx(0.3)
-
-
-def test_gaps_of_different_confidences_do_not_cancel() -> None:
-    predictions = logs([0.9, 0.1], [0.6, 0.4])  # too sure by 0.9, too modest by 0.4
-    error = expected_calibration_error(predictions, torch.tensor([1, 0]))
-    assert error == pytest.approx((0.9 + 0.4) / 2)
-
-
-def test_gaps_within_a_bin_cancel() -> None:
-    predictions = logs([0.52, 0.48], [0.54, 0.46])
-    error = expected_calibration_error(predictions, torch.tensor([1, 0]), bins=5)
-    assert error == pytest.approx((0.52 + 0.54 - 1) / 2)
-
-
-def test_certainty_belongs_to_the_last_bin() -> None:
-    certain = torch.tensor([[0.0, -1e9]])
-    assert expected_calibration_error(certain, torch.tensor([0])) == 0
-    assert expected_calibration_error(certain, torch.tensor([1])) == 1
-
-
-@pytest.mark.parametrize(
-    ("confidence", "right", "temperature"),
-    [
-        # Best where the tempered odds are those of being right: odds ** (1/T) = right / wrong.
-        (0.6, 9, log(0.6 / 0.4) / log(9)),  # under-confident: T = 0.18
-        (0.8, 8, 1.0),
-        (0.9, 6, log(9) / log(0.6 / 0.4)),  # over-confident: T = 5.4
-    ],
-)
-def test_the_temperature_is_found_above_and_below_one(
-    confidence: float, right: int, temperature: float
-) -> None:
-    predictions = logs(*[[confidence, 1 - confidence]] * 10)
-    labels = torch.tensor([0] * right + [1] * (10 - right))
-    found = fit_temperature(predictions, labels)
-    assert found == pytest.approx(temperature, rel=1e-3)
-    tempered = calibrate(predictions, found)
-    assert tempered[0, 0].exp().item() == pytest.approx(right / 10, rel=1e-3)
-
-
-def test_who_is_always_right_gets_a_temperature_all_the_same() -> None:
-    assert 0.05 <= fit_temperature(logs([0.9, 0.1]), torch.tensor([0])) < 0.06
-    assert 19 < fit_temperature(logs([0.9, 0.1]), torch.tensor([1])) <= 20
-
-
-def test_calibration_keeps_the_order_of_classes() -> None:
-    predictions = torch.randn(20, 7).log_softmax(dim=1)
-    tempered = calibrate(predictions, 0.3)
-    assert torch.equal(tempered.argsort(), predictions.argsort())
-    torch.testing.assert_close(tempered.exp().sum(dim=1), torch.ones(20))
-    torch.testing.assert_close(calibrate(predictions, 1.0), predictions)
-
-
 def test_evaluate_measures_members_their_mean_pooled_and_calibrated() -> None:
     members = torch.stack([logs([0.9, 0.1], [0.2, 0.8]), logs([0.3, 0.7], [0.4, 0.6])])
     labels = torch.tensor([0, 1])
@@ -126,3 +75,138 @@ def test_evaluate_measures_members_their_mean_pooled_and_calibrated() -> None:
             }
         )
     assert metrics["calibrated"]["nll"] != metrics["pooled"]["nll"]
+    assert metrics["by_members"] == by_members(members, labels)
+    assert metrics["diversity"] == diversity(members)
+
+
+# What each member adds.
+
+THREE = torch.stack(
+    [logs([0.9, 0.1], [0.2, 0.8]), logs([0.3, 0.7], [0.6, 0.4]), logs([0.8, 0.2], [0.6, 0.4])]
+)
+"""Members' answers to two pictures of class 0: the first two are right about one, the last both."""
+CLASS_0 = torch.tensor([0, 0])
+
+
+def test_fewer_members_are_the_mean_over_neighbours_in_a_ring() -> None:
+    one, two, three = by_members(THREE, CLASS_0)
+    assert [at["members"] for at in (one, two, three)] == [1, 2, 3]
+    assert one["accuracy"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert two["accuracy"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
+    assert three["accuracy"] == 1 / 2
+    # Of class 0: first and second member, second and third, third and first.
+    pairs = [(0.6, 0.4), (0.55, 0.6), (0.85, 0.4)]
+    assert two["nll"] == pytest.approx(-sum(log(p) for pair in pairs for p in pair) / 6)
+    pooled = (2 / 3, 1.4 / 3)
+    assert three["nll"] == pytest.approx(-sum(log(p) for p in pooled) / 2)
+    gaps = [
+        expected_calibration_error(logs(*([p, 1 - p] for p in pair)), CLASS_0) for pair in pairs
+    ]
+    assert two["ece"] == pytest.approx(sum(gaps) / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("members", [1, 2, 5])
+def test_one_member_is_the_members_mean_and_all_are_pooled(members: int) -> None:
+    predictions = torch.randn(members, 60, 7).log_softmax(dim=-1)
+    metrics = evaluate(predictions, torch.arange(60) % 7, temperature=1.0)
+    first, last = metrics["by_members"][0], metrics["by_members"][-1]
+    for name in ("accuracy", "nll", "ece"):
+        assert first[name] == pytest.approx(metrics["members_mean"][name])
+        assert last[name] == metrics["pooled"][name]
+
+
+# How members differ.
+
+
+def test_members_that_differ_are_counted_and_measured_by_pairs() -> None:
+    found = diversity(THREE)
+    # The first two disagree about both pictures, the third with each of them about one.
+    assert found["disagreement"] == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+
+    def kl(p: float, q: float) -> float:
+        return p * log(p / q) + (1 - p) * log((1 - p) / (1 - q))
+
+    class_0 = [(0.9, 0.2), (0.3, 0.6), (0.8, 0.6)]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    both_ways = [
+        (kl(class_0[i][n], class_0[j][n]) + kl(class_0[j][n], class_0[i][n])) / 2
+        for i, j in pairs
+        for n in (0, 1)
+    ]
+    assert found["symmetric_kl"] == pytest.approx(sum(both_ways) / 6, rel=1e-5)
+
+
+def test_mutual_information_is_what_pooling_adds_to_the_entropy() -> None:
+    contrary = torch.stack([logs(SURE, UNSURE), logs(OTHERWISE, UNSURE)])
+    assert diversity(contrary)["mutual_information"] == pytest.approx((log(2) + 0) / 2)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_members_that_are_one_and_the_same_have_no_diversity(members: int) -> None:
+    same = torch.randn(1, 40, 7).log_softmax(dim=-1).expand(members, -1, -1)
+    assert diversity(same) == pytest.approx(
+        {"disagreement": 0, "symmetric_kl": 0, "mutual_information": 0}, abs=1e-6
+    )
+    if members == 1:
+        assert set(diversity(same).values()) == {0.0}
+
+
+def test_certainty_about_contrary_things_is_a_finite_difference() -> None:
+    found = diversity(torch.stack([logs(SURE), logs(OTHERWISE)]))
+    assert found["disagreement"] == 1
+    assert found["symmetric_kl"] == pytest.approx(149 * log(2))  # float32 knows no less likely
+
+
+# Who is taken for whom.
+
+
+def test_confusion_counts_groups_by_truth_and_answer() -> None:
+    groups = torch.tensor([0, 1, 0])  # classes 0 and 2 belong together
+    answers = torch.tensor([0, 2, 1, 1, 1])
+    predictions = torch.nn.functional.one_hot(answers, 3).double().log_softmax(dim=1)
+    labels = torch.tensor([2, 0, 0, 1, 0])
+    assert confusion(predictions, labels, groups).tolist() == [[2, 2], [0, 1]]
+
+
+def test_a_group_without_pictures_keeps_its_row() -> None:
+    found = confusion(logs([0.9, 0.05, 0.05]), torch.tensor([0]), torch.tensor([0, 1, 2]))
+    assert found.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+# What doubts tell.
+
+
+def test_scores_tell_disagreement_from_common_doubt() -> None:
+    scores = ood_scores(
+        torch.stack([logs(SURE, SURE, UNSURE), logs(SURE, OTHERWISE, UNSURE)])
+    )  # of one mind, contrary, both unsure
+    expected = {
+        "predictive_entropy": [0, log(2), log(2)],
+        "max_probability": [0, 0.5, 0.5],
+        "mutual_information": [0, log(2), 0],
+    }
+    assert list(scores) == list(expected)
+    for name, values in expected.items():
+        assert scores[name].tolist() == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "area"),
+    [
+        ([1, 2], [3, 4], 1.0),
+        ([3, 4], [1, 2], 0.0),
+        ([5, 5, 5], [5], 0.5),
+        ([1, 2, 3], [2, 4], (1 + 0.5 + 3) / 6),
+        ([2, 4], [1, 2, 3], (0.5 + 1) / 6),
+    ],
+)
+def test_the_area_is_the_chance_to_score_higher(
+    inside: list[float], outside: list[float], area: float
+) -> None:
+    assert auroc(torch.tensor(inside), torch.tensor(outside)) == pytest.approx(area)
+
+
+def test_the_area_by_rank_is_that_of_all_pairs() -> None:
+    inside, outside = torch.randint(0, 9, (200,)), torch.randint(2, 12, (150,))
+    won = [(o > i) + (o == i) / 2 for i, o in product(inside.tolist(), outside.tolist())]
+    assert auroc(inside.double(), outside.double()) == pytest.approx(sum(won) / len(won))

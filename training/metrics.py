@@ -1,16 +1,19 @@
-"""How good an ensemble's predictions are, and the one temperature that calibrates them.
+"""How good an ensemble's predictions are, what each member adds, and what doubts tell.
 
 Shape legend: m members, n pictures, k classes. Log-probabilities are natural logarithms.
 """
 
 import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import combinations
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-ECE_BINS = 15
+from models.uncertainty import entropy, mutual_information
+from training.calibration import calibrate, expected_calibration_error
 
 
 def pool(log_probabilities: Tensor) -> Tensor:
@@ -32,59 +35,132 @@ def accuracy(log_probabilities: Tensor, labels: Tensor, top: int = 1) -> float:
 
 def negative_log_likelihood(log_probabilities: Tensor, labels: Tensor) -> float:
     """Return the mean of -log p(label), in nats."""
-    return F.nll_loss(log_probabilities.double(), labels).item()
+    return -log_probabilities.gather(1, labels[:, None]).double().mean().item()
 
 
-def expected_calibration_error(
-    log_probabilities: Tensor, labels: Tensor, bins: int = ECE_BINS
-) -> float:
-    """Return the mean gap between confidence and accuracy over equal-width bins of confidence.
+_MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "accuracy": accuracy,
+    "top5_accuracy": partial(accuracy, top=5),
+    "nll": negative_log_likelihood,
+    "ece": expected_calibration_error,
+}
 
-    ECE = Σ_b |B_b|/n · |acc(B_b) - conf(B_b)| (Guo et al. 2017, eq. 3).
+
+def by_members(log_probabilities: Tensor, labels: Tensor) -> list[dict[str, float]]:
+    """Return how good the pooled answers of 1, 2, … m members are.
+
+    Which members would be left out is arbitrary, so each number s is the mean over the m windows
+    of s members that follow one another, the first after the last: every member counts s times.
+
+    Args:
+        log_probabilities: of every member, float [m, n, k].
+        labels: int64 [n].
+
+    Returns:
+        For s = 1 … m: ``members`` (s), ``accuracy``, ``nll`` and ``ece``.
+    """
+    m, names = len(log_probabilities), ("accuracy", "nll", "ece")
+    totals = [dict.fromkeys(names, 0.0) for _ in range(m - 1)]
+    for first in range(m):
+        window = log_probabilities[first]  # log of the sum of its members' probabilities, [n, k]
+        for s, total in enumerate(totals, start=1):
+            for name, value in _measures(window - math.log(s), labels, names).items():
+                total[name] += value / m
+            window = torch.logaddexp(window, log_probabilities[(first + s) % m])
+    # All windows of m are the same.
+    means = [*totals, _measures(pool(log_probabilities), labels, names)]
+    return [{"members": s, **mean} for s, mean in enumerate(means, start=1)]
+
+
+def diversity(log_probabilities: Tensor) -> dict[str, float]:
+    """Return how much the members of an ensemble differ, in three numbers; zero for one member.
+
+    - ``disagreement``: the share of pictures for which two members have another likeliest class,
+      mean over the pairs (Fort et al. 2019, section 4).
+    - ``symmetric_kl``: ½ Σ_k (p_k - q_k)·(log p_k - log q_k) = ½ (KL(p‖q) + KL(q‖p)), in nats,
+      mean over pictures and pairs.
+    - ``mutual_information``: H(mean_m p) - mean_m H(p), in nats, mean over pictures (Depeweg et
+      al. 2018, eq. 7).
+
+    Args:
+        log_probabilities: of every member, float [m, n, k]; what lies below ``log(2**-149)``,
+            the least that a float32 softmax can answer, counts as that.
+    """
+    logs = log_probabilities.clamp(min=-149 * math.log(2))
+    information = mutual_information(log_probabilities.exp()).double().mean().item()
+    pairs = len(logs) * (len(logs) - 1) // 2
+    disagreement = kl = 0.0
+    for one, other in combinations(logs, 2):  # two at a time: [m, m, n, k] would not fit
+        differ = (one.argmax(dim=1) != other.argmax(dim=1)).double()  # [n]
+        disagreement += differ.mean().item() / pairs
+        terms = (one.exp() - other.exp()) * (one - other)  # [n, k]
+        kl += terms.sum(dim=1).double().mean().item() / 2 / pairs
+    return {
+        "disagreement": disagreement,
+        "symmetric_kl": kl,
+        "mutual_information": information,
+    }
+
+
+def confusion(log_probabilities: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """Return how many pictures of each group of classes were taken for each, int64 [g, g].
 
     Args:
         log_probabilities: float [n, k].
         labels: int64 [n].
-        bins: number of bins on (0, 1].
+        groups: group of each class, 0 to g-1, int64 [k].
+
+    Returns:
+        Counts; rows are the true groups, columns those of the likeliest class.
     """
-    confidence, predicted = log_probabilities.double().exp().max(dim=1)
-    correct = (predicted == labels).double()
-    of_bin = (confidence * bins).ceil().long().clamp(1, bins) - 1  # [n]
-    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, of_bin, correct - confidence)
-    return (gap.abs().sum() / len(labels)).item()
+    g = int(groups.max()) + 1
+    cells = groups[labels] * g + groups[log_probabilities.argmax(dim=1)]  # [n]
+    return cells.bincount(minlength=g * g).reshape(g, g)
 
 
-def calibrate(log_probabilities: Tensor, temperature: float) -> Tensor:
-    """Return log softmax(log p / T), [n, k]."""
-    return F.log_softmax(log_probabilities / temperature, dim=-1)
+def ood_scores(log_probabilities: Tensor) -> dict[str, Tensor]:
+    """Return how much each picture looks like none of the classes, three ways; higher is more.
 
-
-def fit_temperature(log_probabilities: Tensor, labels: Tensor) -> float:
-    """Return the temperature that minimises the negative log-likelihood.
-
-    Fitted after pooling and allowed below one: an average of well-calibrated members is
-    under-confident (Rahaman & Thiery 2021). The loss has one minimum in log T, found by golden
-    section between 0.05 and 20.
+    - ``predictive_entropy``: H(mean_m p), in nats (Lakshminarayanan et al. 2017): the first choice.
+    - ``max_probability``: 1 - max_k mean_m p_k (Hendrycks & Gimpel 2017).
+    - ``mutual_information``: H(mean_m p) - mean_m H(p), in nats: disagreement alone, which often
+      tells less (Xia & Bouganis 2022, arXiv 2207.07517).
 
     Args:
-        log_probabilities: float [n, k], pooled.
-        labels: int64 [n], of pictures that neither members nor teacher were trained on.
+        log_probabilities: of every member, float [m, n, k].
+
+    Returns:
+        float [n] by name of the score.
     """
+    members = log_probabilities.exp()
+    pooled = members.mean(dim=0)
+    return {
+        "predictive_entropy": entropy(pooled),
+        "max_probability": 1 - pooled.amax(dim=1),
+        "mutual_information": mutual_information(members),
+    }
 
-    def loss(log_temperature: float) -> float:
-        tempered = calibrate(log_probabilities.double(), math.exp(log_temperature))
-        return negative_log_likelihood(tempered, labels)
 
-    ratio = (math.sqrt(5) - 1) / 2
-    low, high = math.log(0.05), math.log(20.0)
-    while high - low > 1e-4:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return math.exp((low + high) / 2)
+def auroc(inside: Tensor, outside: Tensor) -> float:
+    """Return the probability that a picture from outside scores higher than one from inside.
+
+    A tie counts half: the Mann-Whitney statistic over the number of pairs, which is the area
+    under the ROC curve (Hanley & McNeil 1982). Found by rank, in O(n log n).
+
+    Args:
+        inside: scores of pictures like those of training, float [n].
+        outside: scores of other pictures, float [o].
+    """
+    ranked = inside.sort().values
+    below = torch.searchsorted(ranked, outside, right=False).sum()
+    not_above = torch.searchsorted(ranked, outside, right=True).sum()
+    return (below + not_above).item() / (2 * len(inside) * len(outside))
 
 
 def evaluate(log_probabilities: Tensor, labels: Tensor, temperature: float) -> dict[str, Any]:
     """Return the metrics of one split: each member's, their mean, pooled, and calibrated.
+
+    With them come ``by_members`` and ``diversity``, what the functions of these names return.
 
     Args:
         log_probabilities: of every member, float [m, n, k].
@@ -101,13 +177,12 @@ def evaluate(log_probabilities: Tensor, labels: Tensor, temperature: float) -> d
         },
         "pooled": _measures(pooled, labels),
         "calibrated": _measures(calibrate(pooled, temperature), labels),
+        "by_members": by_members(log_probabilities, labels),
+        "diversity": diversity(log_probabilities),
     }
 
 
-def _measures(log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    return {
-        "accuracy": accuracy(log_probabilities, labels),
-        "top5_accuracy": accuracy(log_probabilities, labels, top=5),
-        "nll": negative_log_likelihood(log_probabilities, labels),
-        "ece": expected_calibration_error(log_probabilities, labels),
-    }
+def _measures(
+    log_probabilities: Tensor, labels: Tensor, names: Iterable[str] = _MEASURES
+) -> dict[str, float]:
+    return {name: _MEASURES[name](log_probabilities, labels) for name in names}
