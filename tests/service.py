@@ -1,6 +1,7 @@
 """The service behind a real socket in this process, and what tests ask of it over HTTP."""
 
 import io
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +13,15 @@ import httpx
 import numpy as np
 import uvicorn
 from PIL import Image
+from redis import Redis
 
+from app.heartbeat import Heartbeat
+from app.jobs import Jobs
+from app.live import LiveWork
+from app.queue import QUEUE
 from app.service import create_app
 from app.settings import Settings
+from training.progress import EpochDone, Part, Planned, PlannedPart
 
 T = TypeVar("T")
 PROBLEM = "application/problem+json"
@@ -88,3 +95,46 @@ def problem_of(response: httpx.Response, status: int, type_: str) -> dict[str, A
     assert problem["title"]
     assert problem["detail"]
     return problem
+
+
+def ask(client: httpx.Client, *files: bytes | tuple[str, bytes], **query: Any) -> dict[str, Any]:
+    """Return the answer of POST /predict to these pictures."""
+    response = client.post("/predict", files=parts(*files), params=query)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def post(client: httpx.Client, recipe: Any = None, key: str | None = None) -> httpx.Response:
+    """Ask for an ensemble."""
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return client.post("/jobs/distill", json=recipe or {}, headers=headers)
+
+
+def accepted(client: httpx.Client, recipe: Any = None) -> str:
+    """Ask for an ensemble and return the id of its job."""
+    response = post(client, recipe)
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
+
+
+def messages(redis: Redis) -> list[str]:
+    """Return the ids of the jobs that the queue speaks of, next first."""
+    waiting = reversed(redis.lrange(QUEUE, 0, -1))
+    return [json.loads(message)["headers"]["argsrepr"].strip("(',)") for message in waiting]
+
+
+def worker_on(jobs: Jobs, id_: str) -> Heartbeat:
+    """Return a worker on a job that trains nothing; it is there within a ``with`` block."""
+    return Heartbeat(jobs, LiveWork(id_), stopping=lambda: False)
+
+
+def finish(jobs: Jobs, id_: str) -> None:
+    """Let a worker take a job, train an epoch of it and fail."""
+    first = Part("member")
+    with worker_on(jobs, id_) as worker:
+        jobs.begin(id_, alone=True)
+        worker.report(Planned((PlannedPart(first, "resnet8", 2, 1e9),)))
+        worker.report(EpochDone(first, 1, 2, train_loss=1.0, val_accuracy=0.5, seconds=1.0))
+        jobs.finish(worker.job(), "failed")
+    jobs.forget(id_)

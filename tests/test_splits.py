@@ -5,7 +5,7 @@ import torch
 
 from models.errors import InvalidDataset
 from training.datasets import Pictures
-from training.splits import split_validation
+from training.splits import held_out, split_validation
 
 
 def pictures(*counts: int) -> Pictures:
@@ -40,6 +40,14 @@ def test_a_small_class_gives_at_least_one_and_keeps_at_least_one(
 ) -> None:
     _, validation = split_validation(pictures(2, 3, 9), fraction, seed=1)
     assert counts(validation, 3) == given
+
+
+@pytest.mark.parametrize(
+    ("pictures", "fraction", "taken"),
+    [(34, 0.1, 3), (37, 0.1, 4), (2, 0.001, 1), (2, 0.999, 1), (500, 0.1, 50), (9, 0.5, 4)],
+)
+def test_a_share_is_rounded_to_the_nearest(pictures: int, fraction: float, taken: int) -> None:
+    assert held_out("a", pictures, fraction) == taken
 
 
 def test_rows_keep_their_order() -> None:

@@ -55,18 +55,29 @@ def find_pictures(name: str, folder: Path, archives: ExitStack) -> tuple[list[Pa
         InvalidDataset: it is missing or malformed; names the file or folder.
         OSError: a file or folder cannot be opened.
     """
-    if not _is_plain(name):
-        raise InvalidDataset(f"{name!r} is no name of a data set: it must be that of one folder")
+    check_name(name)
     files, entries = _find(name, folder, archives)
     tree = _tree(entries)
     _check(tree, folder / name)
     return files, tree
 
 
-def _is_plain(name: str) -> bool:
+def check_name(name: str) -> None:
+    """Refuse a name that is more, or less, than one part of a path.
+
+    Raises:
+        InvalidDataset: quoting it.
+    """
     has_tricks = name.startswith(".") or "/" in name or "\\" in name
     # isprintable also refuses NUL and what no file system can encode
-    return bool(name) and not has_tricks and name.isprintable() and len(name.encode()) <= 200
+    if not name or has_tricks or not name.isprintable() or len(name.encode()) > 200:
+        raise InvalidDataset(f"{name!r} is no name of a data set: it must be that of one folder")
+
+
+def is_torchvisions(name: str, folder: Path) -> bool:
+    """Say whether a data set is CIFAR-100 as torchvision downloads it: nobody has put one there."""
+    is_there = (folder / name).exists() or (folder / f"{name}.zip").is_file()
+    return name == "cifar100" and not is_there
 
 
 def _find(name: str, folder: Path, archives: ExitStack) -> tuple[list[Path], list[Entry]]:
@@ -75,7 +86,7 @@ def _find(name: str, folder: Path, archives: ExitStack) -> tuple[list[Path], lis
     beside = folder / f"{name}.zip"
     if beside.is_file():
         files.append(beside)
-    if name == "cifar100" and not (folder / name).exists() and not files:
+    if is_torchvisions(name, folder):
         downloaded = list(_torchvision_cifar100(folder))
         return sorted((folder / "cifar-100-python").iterdir()), downloaded
     if not files:
@@ -102,7 +113,8 @@ def _below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Entry]:
 def _archived(path: Path, archives: ExitStack) -> list[Entry]:
     try:
         archive = archives.enter_context(zipfile.ZipFile(path))
-    except zipfile.BadZipFile as error:
+    # damaged names are a UnicodeDecodeError, a version that is none a NotImplementedError
+    except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
         raise InvalidDataset(f"{path}: is no zip archive, or a damaged one: {error}") from error
     one_at_a_time = threading.Lock()  # ZipFile counts its readers without one
 

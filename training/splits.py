@@ -27,20 +27,35 @@ def split_validation(pictures: Pictures, fraction: float, seed: int) -> tuple[Pi
         InvalidDataset: a class has fewer than two pictures; names it by its id.
         ValueError: the fraction is not between 0 and 1.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"the fraction for validation must be between 0 and 1, not {fraction}")
     generator = torch.Generator().manual_seed(seed)
     taken = torch.zeros(len(pictures), dtype=torch.bool)
     for label in sorted(set(pictures.labels.tolist())):
         rows = _rows(pictures.labels == label)
-        if len(rows) < 2:
-            raise InvalidDataset(
-                f"class id {label} has a single training picture: at least two are needed to "
-                "keep one for validation; add pictures, or bring a val folder"
-            )
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        count = held_out(f"id {label}", len(rows), fraction)
         taken[rows[torch.randperm(len(rows), generator=generator)[:count]]] = True
     return pictures.select(_rows(~taken)), pictures.select(_rows(taken))
+
+
+def held_out(label: str, pictures: int, fraction: float) -> int:
+    """Return how many of a class's pictures are taken to validate on.
+
+    Args:
+        label: what messages call the class.
+        pictures: n of its training pictures.
+        fraction: the part to take, between 0 and 1, exclusive.
+
+    Raises:
+        InvalidDataset: there are fewer than two pictures; names the class.
+        ValueError: the fraction is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the fraction for validation must be between 0 and 1, not {fraction}")
+    if pictures < 2:
+        raise InvalidDataset(
+            f"class {label} has a single training picture: at least two are needed to "
+            "keep one for validation; add pictures, or bring a val folder"
+        )
+    return min(max(round(fraction * pictures), 1), pictures - 1)
 
 
 def _rows(mask: Tensor) -> Tensor:

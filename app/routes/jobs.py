@@ -9,12 +9,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from kombu.exceptions import OperationalError
 
 from app.events import follow_job
-from app.jobs import check_teacher_exists
 from app.recipe_request import RecipeRequest
 from app.routes.responses import problems
 from app.schemas import Job, JobPage, JobStatus
 from app.service import ServiceDependency
 from app.tasks import enqueue
+from training.feasible import check_against_data
+from training.recipe import EnsembleTeacher
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _log = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ def distill(
 ) -> Job:
     """Ask for an ensemble. Every field has a default; `{}` is a valid recipe."""
     recipe = recipe_request.to_recipe()
-    check_teacher_exists(recipe, service.store)
+    teachers = [each for each in recipe.teacher if isinstance(each, EnsembleTeacher)]
+    check_against_data(recipe, teachers, service.settings.data, service.store)
     limit = service.settings.max_unfinished_jobs
     job, new = service.jobs.accept(recipe, idempotency_key, limit)
     response.headers["Location"] = f"/jobs/{job.id}"

@@ -1,0 +1,130 @@
+"""What no recipe can do with its data set or its teachers, told before anything is trained."""
+
+import logging
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from models.ensemble import EnsembleManifest
+from models.errors import EnsembleNotFound, FieldProblem, InvalidDataset, InvalidRecipe
+from models.store import Store
+from training.recipe import EnsembleTeacher, Recipe
+from training.survey import split_sizes, survey
+
+_log = logging.getLogger(__name__)
+
+_TEACHER = "teacher.ensemble"
+
+
+def check_against_data(
+    recipe: Recipe, teachers: Iterable[EnsembleTeacher], folder: Path, store: Store
+) -> None:
+    """Refuse a recipe that cannot work with its data set or teachers, without reading a picture.
+
+    Where the folder of data sets is not there, as on a machine that only answers, what the data
+    would say is left to whoever trains.
+
+    Args:
+        recipe: fine in itself, see ``check_recipe``.
+        teachers: the ensembles that teach it.
+        folder: the folder of data sets.
+        store: where ensembles are.
+
+    Raises:
+        InvalidRecipe: with every problem found; no reason tells where the folder is.
+        CorruptArtefact: a teacher's manifest cannot be read.
+    """
+    problems: list[FieldProblem] = []
+    manifests: list[EnsembleManifest] = []
+    for teacher in teachers:
+        try:
+            manifests.append(store.manifest(teacher.ensemble))
+        except EnsembleNotFound as error:
+            problems.append(FieldProblem(_TEACHER, str(error)))
+    if folder.is_dir():
+        problems += _problems_with_data(recipe, manifests, folder.absolute())
+    else:
+        _say_that_nothing_is_seen(folder)
+    if problems:
+        raise InvalidRecipe(problems)
+
+
+def check_batch_size(batch_size: int, pictures: int) -> None:
+    """Refuse batches larger than the train split, of which there would be none.
+
+    Args:
+        batch_size: pictures per step.
+        pictures: how many there are to train on.
+
+    Raises:
+        InvalidRecipe: naming the field.
+    """
+    if batch_size > pictures:
+        reason = f"{batch_size} is more than the {pictures} pictures to train on"
+        raise InvalidRecipe([FieldProblem("batch_size", reason)])
+
+
+def check_ensemble_teacher(
+    manifest: EnsembleManifest,
+    dataset_name: str,
+    classes: tuple[str, ...],
+    has_own_validation: bool,
+    validation_fraction: float,
+) -> None:
+    """Refuse an ensemble as teacher that does not fit the data set.
+
+    Args:
+        manifest: the ensemble's.
+        dataset_name: for messages.
+        classes: of the data set, in id order.
+        has_own_validation: whether the data set comes with pictures to validate on.
+        validation_fraction: the share of train that is held out where it does not.
+
+    Raises:
+        InvalidRecipe: it knows other classes, or was trained on pictures to validate on.
+    """
+    if manifest.classes != classes:
+        reason = f"{manifest.id} knows other classes than the data set {dataset_name}"
+        raise InvalidRecipe([FieldProblem(_TEACHER, reason)])
+    held_out = float(manifest.recipe.get("validation_fraction", 0.0))
+    if not has_own_validation and held_out < validation_fraction:
+        reason = f"{manifest.id} held out only {held_out}, so it was trained on pictures that this"
+        reason += " recipe validates on; give at most that much"
+        raise InvalidRecipe([FieldProblem("validation_fraction", reason)])
+
+
+def _problems_with_data(
+    recipe: Recipe, teachers: list[EnsembleManifest], folder: Path
+) -> list[FieldProblem]:
+    try:
+        found = survey(recipe.dataset, folder)
+        train, _ = split_sizes(found, recipe.validation_fraction)
+    except InvalidDataset as error:
+        # The owner of the job may not be the owner of the machine: paths begin at the folder.
+        return [FieldProblem("dataset", str(error).replace(f"{folder}{os.sep}", ""))]
+    problems: list[FieldProblem] = []
+    try:
+        check_batch_size(recipe.batch_size, train)
+    except InvalidRecipe as error:
+        problems += error.problems
+    for teacher in teachers:
+        try:
+            check_ensemble_teacher(
+                teacher,
+                found.name,
+                found.classes,
+                "val" in found.pictures,
+                recipe.validation_fraction,
+            )
+        except InvalidRecipe as error:
+            problems += error.problems
+    return problems
+
+
+@cache
+def _say_that_nothing_is_seen(folder: Path) -> None:
+    # Once per process, by way of the cache: it is so for every job or for none.
+    _log.warning(
+        "there is no folder %s here: whether recipes fit their data is left to the workers", folder
+    )
