@@ -21,7 +21,7 @@ DEV_READY := .venv/.installed-dev
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-predict smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -57,6 +57,12 @@ release: $(DEV_READY) ## train what ships with the code (ARGS="--data … --stor
 
 bench-accuracy: $(DEV_READY) ## the release on CIFAR-100's test pictures (ARGS="--data …")
 	@exec $(BIN)/python -m benchmarks.accuracy $(ARGS)
+
+bench-train: $(DEV_READY) ## training against the seed's loop; memory of 2 and of 10 members; ratios last
+	@exec $(BIN)/python -m benchmarks.train $(ARGS)
+
+bench-arms: $(DEV_READY) ## recipes compared at small scale (ARGS="--data … --store …"); an hour
+	@exec $(BIN)/python -m benchmarks.arms $(ARGS)
 
 bench-predict: $(DEV_READY) ## latency and throughput of the service that `make run` started
 	@exec $(BIN)/python -m benchmarks.predict $(ARGS)

@@ -14,7 +14,7 @@ from models.artefacts import FileRecord
 from models.errors import CorruptArtefact
 from models.resnet import ResNet, is_network
 
-FORMAT = 1
+FORMAT = 2
 """Version of the manifest; a reader refuses one it does not know."""
 
 
@@ -49,9 +49,10 @@ class EnsembleManifest:
         temperature: divides the log of the averaged probabilities before the calibrated softmax.
         recipe: the recipe as JSON-ready data.
         dataset: name and digest of the data set.
-        teacher: digest or id of the teacher; none for a plain ensemble.
+        teachers: digest or id of each teacher; none for a plain ensemble.
         metrics: on validation and, where there is one, on test.
         predictions: saved log-probabilities of every member by split, [m, n, k] in each file.
+        report: learning curves, reliability and confusion, as JSON.
         created_at: ISO 8601, UTC.
     """
 
@@ -65,10 +66,11 @@ class EnsembleManifest:
     temperature: float
     recipe: dict[str, Any]
     dataset: dict[str, str]
-    teacher: str | None
+    teachers: tuple[str, ...]
     metrics: dict[str, Any]
     created_at: str
     predictions: dict[str, FileRecord] = field(default_factory=dict)
+    report: FileRecord | None = None
 
     @property
     def bytes(self) -> int:
@@ -96,6 +98,7 @@ def manifest_from_dict(data: dict[str, Any], where: str) -> EnsembleManifest:
     values = {key: value for key, value in data.items() if key != "format"}
     try:
         values["classes"] = tuple(values["classes"])
+        values["teachers"] = tuple(values["teachers"])
         values["normalisation"] = Normalisation(
             mean=tuple(values["normalisation"]["mean"]), std=tuple(values["normalisation"]["std"])
         )
@@ -103,6 +106,8 @@ def manifest_from_dict(data: dict[str, Any], where: str) -> EnsembleManifest:
         values["predictions"] = {
             split: FileRecord(**record) for split, record in values["predictions"].items()
         }
+        if values.get("report") is not None:
+            values["report"] = FileRecord(**values["report"])
         manifest = EnsembleManifest(**values)
         _check(manifest)
     except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -20,9 +20,11 @@
     ├── StoreError
     │   ├── CorruptArtefact         digest or shape is not what the manifest says; names the file
     │   └── StoreFull               no space left; says how many bytes were needed
+    ├── NotEnoughMemory           not even one network fits; says what it needs and the limit
     ├── TrainingDiverged          the loss is no longer a number; names network and epoch
     └── Stopped                   the work was asked to end; not a failure
         ├── JobCancelled            by its owner
+        ├── JobEnded                by another worker that wrote the job's outcome
         ├── WorkerStopping          by the machine; another worker goes on
         └── LeaseLost               by another worker that took the work over
 
@@ -121,6 +123,10 @@ class StoreFull(StoreError):
     """The store has no space left; the message says how many bytes were needed."""
 
 
+class NotEnoughMemory(StillhouseError):
+    """Training does not fit into the memory there is, however little is trained at once."""
+
+
 class TrainingDiverged(StillhouseError):
     """The loss became infinite or not a number."""
 
@@ -131,6 +137,10 @@ class Stopped(StillhouseError):
 
 class JobCancelled(Stopped):
     """The owner of the job asked it to stop."""
+
+
+class JobEnded(Stopped):
+    """Another worker has written how the job ended, so nothing is left to do."""
 
 
 class WorkerStopping(Stopped):

@@ -11,11 +11,16 @@ of RepDistiller's ``resnet8x4`` (Tian et al. 2020).
 ``resnet18``, ``resnet34`` and ``resnet50`` are the networks of table 1 with a 3x3 stem of stride 1
 and no max-pooling, so that a 32x32 picture reaches the last stage as 4x4 and not as one pixel.
 
-Shape legend: n pictures, c channels, h x w pixels, k classes.
+Several networks of one shape can stand side by side in one, with grouped convolutions: channels of
+member 0 first, then those of member 1, and so on (Wang et al. 2021, "HFTA", section 3). A tensor of
+the state dict then holds the members' tensors one after another along its first dimension.
+
+Shape legend: m members (1 unless said), n pictures, c channels, h x w pixels, k classes.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +31,8 @@ WIDEST = 10
 
 _IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
-Block = Callable[[int, int, int], nn.Module]
-"""Makes a block from channels in, channels of the stage, and stride."""
+Block = Callable[[int, int, int, int], nn.Module]
+"""Makes a block from channels in, channels of the stage, stride, and members."""
 
 
 def network_names() -> tuple[str, ...]:
@@ -43,12 +48,13 @@ def is_network(name: str) -> bool:
     return _parse(name) is not None
 
 
-def build_network(name: str, classes: int) -> "ResNet":
+def build_network(name: str, classes: int, members: int = 1) -> "ResNet":
     """Build a network with freshly drawn weights (from torch's global generator).
 
     Args:
         name: such as ``resnet14``, ``resnet8x4`` or ``resnet18``.
         classes: number of classes, k.
+        members: how many of them side by side, m.
 
     Raises:
         ValueError: no network has this name.
@@ -59,10 +65,29 @@ def build_network(name: str, classes: int) -> "ResNet":
     depth, width = parsed
     if depth in _IMAGENET_BLOCKS:
         block: Block = _Bottleneck if depth == 50 else _BasicBlock
-        return ResNet(block, _IMAGENET_BLOCKS[depth], (64, 128, 256, 512), 64, classes)
-    blocks = (depth - 2) // 6
+        stages = _IMAGENET_BLOCKS[depth]
+        channels: tuple[int, ...] = (64, 128, 256, 512)
+        return ResNet(block, stages, channels, stem=64, classes=classes, members=members)
+    blocks, channels = ((depth - 2) // 6,) * 3, (16 * width, 32 * width, 64 * width)
     stem = 16 if width == 1 else 32
-    return ResNet(_BasicBlock, (blocks,) * 3, (16 * width, 32 * width, 64 * width), stem, classes)
+    return ResNet(_BasicBlock, blocks, channels, stem=stem, classes=classes, members=members)
+
+
+def stack(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the state of members side by side from the state of each; ``unstack`` undoes it."""
+    return {
+        key: torch.cat([state[key] for state in states]) if first.ndim else first
+        for key, first in states[0].items()
+    }
+
+
+def unstack(state: Mapping[str, Tensor], members: int) -> list[dict[str, Tensor]]:
+    """Return the state of each member; scalars, such as BatchNorm's counter, are shared."""
+    parts = {
+        key: tensor.chunk(members) if tensor.ndim else (tensor,) * members
+        for key, tensor in state.items()
+    }
+    return [{key: part[index] for key, part in parts.items()} for index in range(members)]
 
 
 def _parse(name: str) -> tuple[int, int] | None:
@@ -87,6 +112,7 @@ class ResNet(nn.Module):
         channels: channels of each stage.
         stem: channels of the first convolution.
         classes: number of classes, k.
+        members: how many networks side by side, m.
     """
 
     def __init__(
@@ -94,42 +120,62 @@ class ResNet(nn.Module):
         block: Block,
         blocks: Sequence[int],
         channels: Sequence[int],
+        *,
         stem: int,
         classes: int,
+        members: int = 1,
     ) -> None:
         super().__init__()
-        self.stem = _convolution(3, stem, kernel=3)
+        self.members = members
+        self.stem = _convolution(3, stem, kernel=3, members=members)
         stages: list[nn.Module] = []
         width = stem
         for index, (count, planes) in enumerate(zip(blocks, channels, strict=True)):
             layers: list[nn.Module] = []
             for position in range(count):
                 stride = 2 if index > 0 and position == 0 else 1
-                layer = block(width, planes, stride)
+                layer = block(width, planes, stride, members)
                 width = int(layer.out_channels)  # type: ignore[arg-type]  # both blocks set an int
                 layers.append(layer)
             stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
-        self.classifier = nn.Linear(width, classes)
+        self.classifier = _Classifier(width, classes, members)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # He et al. 2015, eq. 10, keeps gradients' variance
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return logits [n, k] for normalised float pictures [n, 3, h, w]."""
-        features = self.stages(torch.relu(self.stem(pictures)))  # [n, c, h/4, w/4] or [n, c, h/8, …
+        """Return logits [n, m·k] for normalised pictures [n, m·3, h, w], each member's own."""
+        features = self.stages(torch.relu(self.stem(pictures)))  # [n, m·c, h/4, w/4] or h/8, w/8
         return self.classifier(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+class _Classifier(nn.Linear):
+    """A linear layer for each member: [n, m·k] from [n, m·c]."""
+
+    def __init__(self, features: int, classes: int, members: int) -> None:
+        super().__init__(features, members * classes)
+        self.members = members
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.members == 1:
+            return super().forward(features)
+        each = features.view(len(features), self.members, -1).transpose(0, 1)  # [m, n, c]
+        weight = self.weight.view(self.members, -1, self.in_features)  # [m, k, c]
+        logits = torch.bmm(each, weight.transpose(1, 2))  # [m, n, k]
+        return logits.transpose(0, 1).flatten(1) + self.bias
 
 
 class _BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut (He et al. 2016, figure 5, left)."""
 
-    def __init__(self, channels: int, planes: int, stride: int) -> None:
+    def __init__(self, channels: int, planes: int, stride: int, members: int) -> None:
         super().__init__()
         self.out_channels = planes
-        self.first = _convolution(channels, planes, kernel=3, stride=stride)
-        self.second = _convolution(planes, planes, kernel=3)
-        self.shortcut = _shortcut(channels, planes, stride)
+        convolution = partial(_convolution, members=members)
+        self.first = convolution(channels, planes, kernel=3, stride=stride)
+        self.second = convolution(planes, planes, kernel=3)
+        self.shortcut = _shortcut(channels, planes, stride, members)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.first(x))
@@ -139,28 +185,37 @@ class _BasicBlock(nn.Module):
 class _Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 with four times the channels out (figure 5, right); stride at the 3x3."""
 
-    def __init__(self, channels: int, planes: int, stride: int) -> None:
+    def __init__(self, channels: int, planes: int, stride: int, members: int) -> None:
         super().__init__()
         self.out_channels = 4 * planes
-        self.first = _convolution(channels, planes, kernel=1)
-        self.second = _convolution(planes, planes, kernel=3, stride=stride)
-        self.third = _convolution(planes, self.out_channels, kernel=1)
-        self.shortcut = _shortcut(channels, self.out_channels, stride)
+        convolution = partial(_convolution, members=members)
+        self.first = convolution(channels, planes, kernel=1)
+        self.second = convolution(planes, planes, kernel=3, stride=stride)
+        self.third = convolution(planes, self.out_channels, kernel=1)
+        self.shortcut = _shortcut(channels, self.out_channels, stride, members)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.second(torch.relu(self.first(x))))
         return torch.relu(self.third(y) + self.shortcut(x))
 
 
-def _convolution(channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def _convolution(
+    channels: int, out_channels: int, kernel: int, stride: int = 1, members: int = 1
+) -> nn.Sequential:
     # BatchNorm has a bias of its own, so the convolution needs none.
     convolution = nn.Conv2d(
-        channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False
+        members * channels,
+        members * out_channels,
+        kernel,
+        stride=stride,
+        padding=kernel // 2,
+        groups=members,
+        bias=False,
     )
-    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
+    return nn.Sequential(convolution, nn.BatchNorm2d(members * out_channels))
 
 
-def _shortcut(channels: int, out_channels: int, stride: int) -> nn.Module:
+def _shortcut(channels: int, out_channels: int, stride: int, members: int) -> nn.Module:
     if stride == 1 and channels == out_channels:
         return nn.Identity()
-    return _convolution(channels, out_channels, kernel=1, stride=stride)
+    return _convolution(channels, out_channels, kernel=1, stride=stride, members=members)

@@ -4,25 +4,30 @@
 
     ensembles/<id>/manifest.json            exists last; an ensemble without it does not exist
     ensembles/<id>/member-00.safetensors    weights of one member
+    ensembles/<id>/report.json              learning curves, reliability, confusion
     ensembles/<id>/validation.safetensors   log-probabilities of every member, [m, n, k]
     teachers/<digest>/                      kept under the digest of what produced it
-    runs/<run>/<data set>/member-00/        checkpoints of members still in training
+    answers/<digest>/                       a teacher's logits for views that are kept
+    runs/<run>/<recipe>/member-00/          checkpoints of a member, and what it left when finished
     jobs/<id>/                              what was asked for, and how it ended
     datasets/<digest>.safetensors           decoded pictures
     serving.json                            which ensemble answers POST /predict
 """
 
 import hashlib
+import itertools
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from models.artefacts import (
+    FileRecord,
     json_bytes,
     read_json,
     read_network,
@@ -38,6 +43,9 @@ _log = logging.getLogger(__name__)
 
 RELEASE_FOLDER = Path(__file__).parent / "release"
 """The ensemble that ships with the code, in the layout of ``ensembles/``; read only."""
+
+REPORT = "report.json"
+"""Of an ensemble: what was learned when, and how well its confidence can be trusted."""
 
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 """What an id may look like: one part of a path, without tricks."""
@@ -113,6 +121,7 @@ class Store:
         manifest: EnsembleManifest,
         members: Sequence[Mapping[str, Tensor]],
         predictions: Mapping[str, Tensor],
+        report: Mapping[str, Any] | None = None,
     ) -> EnsembleManifest:
         """Write an ensemble, its manifest last, and return the manifest with id and records.
 
@@ -120,16 +129,17 @@ class Store:
         predictions, so the same ensemble published twice is there once, as it was first written.
 
         Args:
-            manifest: complete but for ``id``, ``members`` and ``predictions``.
-            members: state dict of each member.
+            manifest: complete but for ``id``, ``members``, ``predictions`` and ``report``.
+            members: state dict of each member; asked for one after the other, twice.
             predictions: log-probabilities float32 [m, n, k] by split.
+            report: JSON-ready; see ``training.report``.
 
         Raises:
             StoreFull: no space left; the ensemble does not exist.
         """
         digest = hashlib.sha256(f"{manifest.name}\n{manifest.dataset['digest']}".encode())
-        for tensors in (*members, predictions):
-            for key, tensor in tensors.items():
+        for tensors in itertools.chain(members, [predictions]):
+            for key, tensor in sorted(tensors.items()):  # files have no order of their own
                 digest.update(key.encode())
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         id_ = f"{manifest.name}-{digest.hexdigest()[:8]}"
@@ -149,9 +159,27 @@ class Store:
                 )
                 for split, tensor in predictions.items()
             },
+            report=None if report is None else self._write_report(folder, report),
         )
         self.files.create(f"{folder}/manifest.json", json_bytes(written.to_dict()))
         return self.manifest(id_)
+
+    def _write_report(self, folder: str, report: Mapping[str, Any]) -> FileRecord:
+        data = json_bytes(report)
+        self.files.write(f"{folder}/{REPORT}", data)
+        return FileRecord(REPORT, hashlib.sha256(data).hexdigest(), len(data))
+
+    def report(self, id_: str) -> dict[str, Any]:
+        """Return an ensemble's learning curves, reliability and confusion.
+
+        Raises:
+            EnsembleNotFound: there is no such ensemble, or it keeps no report.
+            CorruptArtefact: the file cannot be read.
+        """
+        files, folder = self._locate(id_)
+        if self.manifest(id_).report is None:
+            raise EnsembleNotFound(f"ensemble {id_} keeps no report")
+        return read_json(files, f"{folder}/{REPORT}")
 
     def export(self, id_: str, folder: Path, new_id: str) -> EnsembleManifest:
         """Copy an ensemble out of the store as a release: without its saved predictions.
@@ -169,7 +197,8 @@ class Store:
         target = Files(folder)
         manifest = replace(ensemble.manifest, id=new_id, name=new_id, predictions={})
         files, source = self._locate(id_)
-        for record in manifest.members:
+        kept = (*manifest.members, *([manifest.report] if manifest.report else []))
+        for record in kept:
             target.write(f"{new_id}/{record.file}", files.read(f"{source}/{record.file}"))
         write_json(target, f"{new_id}/manifest.json", manifest.to_dict())
         return manifest

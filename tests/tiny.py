@@ -32,7 +32,7 @@ RECIPE = Recipe(
     dataset="noise",
     student="resnet8",
     members=2,
-    teacher=None,
+    teacher=(),
     epochs=2,
     batch_size=16,
     learning_rate=0.05,
@@ -71,7 +71,7 @@ def publish(store: Store, *, seed: int = 0, members: int = 2, **changes: Any) ->
         temperature=1.0,
         recipe=RECIPE.to_dict(),
         dataset={"name": "noise", "digest": "of the pictures"},
-        teacher=None,
+        teachers=(),
         metrics={"validation": {"pictures": 24, "pooled": {"accuracy": 0.5}}},
         created_at="2026-01-01T00:00:00+00:00",
     )

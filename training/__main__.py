@@ -9,20 +9,24 @@ from typing import Any
 
 from models.errors import InvalidRecipe, StillhouseError, Stopped
 from models.store import Store
+from training.bounds import BOUNDS
 from training.distill import distill, forget_run
 from training.promotion import promote
 from training.recipe import (
-    BOUNDS,
+    DISTILLATION_LOSSES,
+    INITIALISATIONS,
+    OPTIMISERS,
     PRECISIONS,
     PRESETS,
     PROMOTES,
     SCHEDULES,
     EnsembleTeacher,
     Recipe,
+    Teacher,
     TrainedTeacher,
-    check_recipe,
     digest_of,
 )
+from training.recipe_check import check_recipe
 from training.terminal import Terminal
 
 EXIT_INVALID, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
@@ -34,11 +38,7 @@ NUMBERS = {name: type(getattr(PRESETS["default"], name)) for name in BOUNDS if "
 def main(arguments: list[str] | None = None) -> int:
     """Train what the arguments say and print the ensemble's id and accuracy."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    untrained = options.no_teacher or options.teacher_ensemble is not None
-    if untrained and options.teacher_epochs is not None:
-        parser.error("argument --teacher-epochs: only for a teacher that is trained here")
+    options = _parser().parse_args(arguments)
     try:
         recipe = _recipe(options)
         store = Store(options.store)
@@ -46,8 +46,16 @@ def main(arguments: list[str] | None = None) -> int:
         name = f"cli-{digest_of(recipe.to_dict())[:12]}"
         with Terminal() as terminal:
             manifest = distill(
-                recipe, options.data, store, name, report=terminal, check=lambda: None
+                recipe,
+                options.data,
+                store,
+                name,
+                report=terminal,
+                check=lambda: None,
+                limit_bytes=options.memory_limit_bytes,
             )
+        if manifest is None:
+            raise RuntimeError("with every piece claimed, none can be in other hands")
         promotion = promote(store, manifest, recipe.promote)
         forget_run(store, name)
     except InvalidRecipe as error:
@@ -73,20 +81,25 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training",
         description="Distil an ensemble and leave it in the store.",
         epilog="example: python -m training --student resnet14 --members 2 --epochs 3"
-        " --teacher resnet20 --teacher-epochs 3 --data data --store store",
+        " --teacher resnet20:3 --data data --store store",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
     parser.add_argument("--store", required=True, help="folder or fsspec URL of the store")
     parser.add_argument("--preset", choices=PRESETS, default="default")
     parser.add_argument("--name", help="what the ensemble is called")
     parser.add_argument("--dataset", help="cifar100, or a folder below --data")
+    parser.add_argument(
+        "--memory-limit-bytes", type=int, metavar="N", help="memory training may use"
+    )
     parser.add_argument("--student", metavar="NETWORK", help="such as resnet14 or resnet8x4")
-    teacher = parser.add_mutually_exclusive_group()
-    teacher.add_argument("--teacher", metavar="NETWORK", help="network to train as the teacher")
-    teacher.add_argument("--teacher-ensemble", metavar="ID", help="finished ensemble as teacher")
-    teacher.add_argument("--no-teacher", action="store_true", help="a plain deep ensemble")
-    meaning = BOUNDS["teacher.epochs"].meaning
-    parser.add_argument("--teacher-epochs", type=int, metavar="N", help=meaning)
+    parser.add_argument(
+        "--teacher",
+        metavar="TEACHER",
+        action="append",
+        type=_teacher,
+        help="network and epochs, such as resnet14x2:30 (resnet14x2:30:1 for another seed), or"
+        " the id of an ensemble after '@'; several times for several teachers, or 'none'",
+    )
     for name, type_ in NUMBERS.items():
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=type_, metavar="N", help=BOUNDS[name].meaning)
@@ -94,31 +107,39 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--augmentation", help="none or crop_flip")
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--schedule", choices=SCHEDULES)
+    parser.add_argument("--optimiser", choices=OPTIMISERS)
+    parser.add_argument("--initialisation", choices=INITIALISATIONS)
+    parser.add_argument("--distillation-loss", choices=DISTILLATION_LOSSES)
     parser.add_argument("--promote", choices=PROMOTES)
     return parser
 
 
+NAMES = (
+    *("name", "dataset", "student", "nesterov", "augmentation", "precision", "schedule"),
+    *("optimiser", "initialisation", "distillation_loss", "promote"),
+)
+"""The recipe's other fields that have an option of the same name."""
+
+
 def _recipe(options: argparse.Namespace) -> Recipe:
-    names = ("name", "dataset", "student", "nesterov", "augmentation", "precision", "schedule")
     given: dict[str, Any] = {
-        name: value
-        for name in (*names, "promote", *NUMBERS)
-        if (value := getattr(options, name)) is not None
+        name: value for name in (*NAMES, *NUMBERS) if (value := getattr(options, name)) is not None
     }
+    if options.teacher is not None:
+        given["teacher"] = tuple(teacher for teacher in options.teacher if teacher is not None)
     recipe = replace(PRESETS[options.preset], **given)
-    teacher = recipe.teacher
-    if options.no_teacher:
-        teacher = None
-    elif options.teacher_ensemble is not None:
-        teacher = EnsembleTeacher(options.teacher_ensemble)
-    elif isinstance(teacher, TrainedTeacher):
-        if options.teacher is not None:
-            teacher = replace(teacher, student=options.teacher)
-        if options.teacher_epochs is not None:
-            teacher = replace(teacher, epochs=options.teacher_epochs)
-    recipe = replace(recipe, teacher=teacher)
     check_recipe(recipe)
     return recipe
+
+
+def _teacher(text: str) -> Teacher | None:
+    """Return the teacher that an option names; ``ValueError`` is argparse's to tell."""
+    if text == "none":
+        return None
+    if text.startswith("@"):
+        return EnsembleTeacher(text[1:])
+    student, epochs, *seed = text.split(":")
+    return TrainedTeacher(student, int(epochs), *map(int, seed))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Random crops and flips: the usual augmentation of small pictures, for a whole batch at once.
 
-The random draws come from a generator on the CPU and only the picking of pixels runs where the
-pictures are. So the same generator state gives the same pictures on every device, and a run that
-continues from a checkpoint continues with the same pictures.
+Drawing and applying are apart. The draws come from a generator on the CPU and only the picking of
+pixels runs where the pictures are, so the same generator state gives the same pictures on every
+device; and draws can be kept, so that a view which a teacher has answered can be shown again.
 """
 
 import torch
@@ -11,37 +11,47 @@ from torch import Tensor
 AUGMENTATIONS = ("none", "crop_flip")
 
 
-def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Change each picture of a batch in its own random way.
+def draw_views(n: int, kind: str, size: int, generator: torch.Generator) -> Tensor:
+    """Draw how each of n pictures is to be changed.
 
     ``crop_flip`` reflects an eighth of the side (4 pixels of 32) around the picture, crops the
     original size at a random place and flips every second picture, on average, left to right:
     the augmentation of He et al. 2016 (arXiv:1512.03385, section 4.2), reflected instead of black.
 
     Args:
-        images: uint8 ``[n, 3, size, size]``, on any device; never changed.
+        n: number of pictures.
         kind: one of ``AUGMENTATIONS``.
-        generator: a generator on the CPU; it moves on by the same steps on every device.
+        size: height and width of the pictures, in pixels.
+        generator: a generator on the CPU.
 
     Returns:
-        uint8 ``[n, 3, size, size]`` on the device of ``images``; ``images`` itself for ``none``.
+        int8 [n, 3]: pixels down, pixels right, flipped or not.
 
     Raises:
         ValueError: there is no such kind.
     """
     if kind == "none":
-        return images
+        return torch.zeros(n, 3, dtype=torch.int8)
     if kind == "crop_flip":
-        return _crop_flip(images, generator)
+        pad = size // 8
+        shifts = torch.randint(-pad, pad + 1, (n, 2), generator=generator)
+        flips = torch.randint(0, 2, (n, 1), generator=generator)
+        return torch.cat([shifts, flips], dim=1).to(torch.int8)
     raise ValueError(f"augmentation {kind!r} is none of {', '.join(AUGMENTATIONS)}")
 
 
-def _crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def show(images: Tensor, views: Tensor) -> Tensor:
+    """Return each picture in its own view.
+
+    Args:
+        images: uint8 ``[n, 3, size, size]``, on any device; never changed.
+        views: int8 [n, 3] from ``draw_views``, on the CPU or the pictures' device.
+
+    Returns:
+        uint8 ``[n, 3, size, size]`` on the device of ``images``.
+    """
     n, channels, size, _ = images.shape
-    pad = size // 8
-    shifts = torch.randint(-pad, pad + 1, (n, 2), generator=generator)
-    flips = torch.randint(0, 2, (n, 1), generator=generator)
-    draws = torch.cat([shifts, flips], 1).to(images.device)  # one small copy instead of two
+    draws = views.to(images.device).long()  # one small copy
     down, right, flip = draws[:, 0:1], draws[:, 1:2], draws[:, 2:3]  # [n, 1] each
 
     # Crop and flip are one look-up of pixels: nothing is padded, which reflect padding could not

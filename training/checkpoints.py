@@ -1,16 +1,18 @@
 """Checkpoints: all that a network in training needs to go on exactly where it stopped."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from models.artefacts import FileRecord, read_json, read_tensors, write_json, write_tensors
 from models.errors import CorruptArtefact
 from models.files import Files
+from models.resnet import ResNet, stack, unstack
 from training.progress import EpochDone, Part
 
 KEPT = 2
@@ -25,7 +27,7 @@ class Checkpoint:
 
     Attributes:
         weights: its state dict.
-        momentum: SGD's buffer of each parameter, by the parameter's name.
+        momentum: the optimiser's buffer of each parameter, by the parameter's name.
         curve: what every epoch so far reported.
     """
 
@@ -55,7 +57,7 @@ class Checkpoints:
         Raises:
             StoreFull: no space left; the checkpoints before are untouched.
         """
-        name = f"epoch-{len(checkpoint.curve):05d}"
+        name = _name(len(checkpoint.curve))
         tensors = {f"weights.{key}": tensor for key, tensor in checkpoint.weights.items()}
         tensors |= {f"momentum.{key}": tensor for key, tensor in checkpoint.momentum.items()}
         record = write_tensors(self._files, self._folder, f"{name}.safetensors", tensors)
@@ -66,13 +68,16 @@ class Checkpoints:
             self._files.delete(f"{self._folder}/{outdated}.json")
             self._files.delete(f"{self._folder}/{outdated}.safetensors")
 
-    def latest(self, part: Part) -> Checkpoint | None:
+    def latest(self, part: Part, at_most: int | None = None) -> Checkpoint | None:
         """Return the newest checkpoint that is whole, or none.
 
         Args:
             part: the network it is of, to name it in the curve.
+            at_most: no newer one than that of this epoch.
         """
         for name in reversed(self._names()):
+            if at_most is not None and name > _name(at_most):
+                continue
             try:
                 manifest = read_json(self._files, f"{self._folder}/{name}.json")
                 record = FileRecord(**manifest["tensors"])
@@ -89,6 +94,10 @@ class Checkpoints:
         return [name.removesuffix(".json") for name in listed if name.endswith(".json")]
 
 
+def _name(epoch: int) -> str:
+    return f"epoch-{epoch:05d}"
+
+
 def _with(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
 
@@ -98,22 +107,53 @@ def epoch_to_dict(epoch: EpochDone) -> dict[str, Any]:
     return {key: value for key, value in asdict(epoch).items() if key != "part"}
 
 
-def momentum_of(optimiser: torch.optim.SGD, network: torch.nn.Module) -> dict[str, Tensor]:
-    """Return SGD's momentum buffers by the name of their parameter; none before the first step."""
-    return {
+def common_checkpoint(
+    checkpoints: Sequence[Checkpoints], parts: Sequence[Part]
+) -> list[Checkpoint] | None:
+    """Return the newest checkpoints of networks side by side that are of the same epoch, or none.
+
+    A run that ends while they are being written leaves some one epoch ahead of the others.
+    """
+    found = [of.latest(part) for of, part in zip(checkpoints, parts, strict=True)]
+    epoch = min(0 if one is None else len(one.curve) for one in found)
+    if epoch == 0:
+        return None
+    common = []
+    for of, part, newest in zip(checkpoints, parts, found, strict=True):
+        one = newest
+        if newest is None or len(newest.curve) > epoch:
+            one = of.latest(part, at_most=epoch)
+        if one is None or len(one.curve) != epoch:
+            _log.warning("no epoch that %d networks all have; they begin anew", len(parts))
+            return None
+        common.append(one)
+    return common
+
+
+Optimisers = Sequence[tuple[Optimizer, float]]
+"""Optimisers, each with its learning rate at the peak."""
+
+
+def momentum_of(optimisers: Optimisers, network: ResNet) -> list[dict[str, Tensor]]:
+    """Return each member's momentum by the name of its parameter; none before the first step."""
+    buffers = {
         name: optimiser.state[parameter]["momentum_buffer"]
         for name, parameter in network.named_parameters()
-        if optimiser.state[parameter].get("momentum_buffer") is not None
+        for optimiser, _ in optimisers
+        if "momentum_buffer" in optimiser.state.get(parameter, {})
     }
+    return unstack(buffers, network.members)
 
 
-def restore(checkpoint: Checkpoint, network: torch.nn.Module, optimiser: torch.optim.SGD) -> None:
-    """Put a checkpoint's weights and momentum back."""
-    network.load_state_dict(dict(checkpoint.weights))
-    for name, parameter in network.named_parameters():
-        if name in checkpoint.momentum:
-            buffer = checkpoint.momentum[name].to(parameter.device)
-            # Same memory layout as the parameter's, or the fused step would add crosswise.
-            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
-                buffer
-            )
+def restore(checkpoints: Sequence[Checkpoint], network: ResNet, optimisers: Optimisers) -> None:
+    """Put weights and momentum of members side by side back."""
+    network.load_state_dict(stack([one.weights for one in checkpoints]))
+    momentum = stack([one.momentum for one in checkpoints])
+    parameters = dict(network.named_parameters())
+    for optimiser, _ in optimisers:
+        moved = {id(p) for group in optimiser.param_groups for p in group["params"]}
+        for name, buffer in momentum.items():
+            if id(parameter := parameters[name]) in moved:
+                # Same memory layout as the parameter's, or the fused step would add crosswise.
+                here = torch.empty_like(parameter).copy_(buffer)
+                optimiser.state[parameter]["momentum_buffer"] = here

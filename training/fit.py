@@ -2,27 +2,30 @@
 
 import hashlib
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.ensemble import Normalisation
 from models.errors import TrainingDiverged
-from models.resnet import ResNet, build_network
-from training.augmentation import augment
-from training.checkpoints import Checkpoint, Checkpoints, momentum_of, restore
+from models.resnet import ResNet, build_network, stack, unstack
+from training.checkpoints import Checkpoint, Checkpoints, common_checkpoint, momentum_of, restore
 from training.datasets import Pictures
 from training.losses import cross_entropy, distillation_loss
+from training.muon import Muon
 from training.progress import BatchDone, Check, EpochDone, Part, PartDone, Report, Resumed
 from training.recipe import Recipe
-
-Teach = Callable[[Tensor], Tensor]
-"""Gives a teacher's softened probabilities [n, k] for uint8 pictures [n, 3, s, s]."""
+from training.recompute import recompute_blocks
+from training.views import Batch, Views
 
 EVALUATION_BATCH = 500
+
+_one_initialises = threading.Lock()
+"""Initial weights come from torch's global generator, which threads share."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Lesson:
     """What is learned from and measured on.
 
     Attributes:
-        train: pictures to learn from, on the CPU.
+        train: pictures to learn from, on the device of training.
         validation: pictures to measure on after each epoch.
         normalisation: of every network's input.
         classes: number of classes.
@@ -44,143 +47,226 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Run:
-    """Where training happens and who watches it.
+    """Where training happens, in how much memory, and who watches it.
 
     Attributes:
         device: where to train.
         report: is told about every batch and epoch.
         check: ends the training by raising; called before each batch.
+        micro_batch: most pictures of a batch that go through a network at once; none for all.
+            BatchNorm then sees so many, and the step still averages over the whole batch.
+        recompute: whether activations inside blocks are computed twice and not kept.
     """
 
     device: torch.device
     report: Report
     check: Check
+    micro_batch: int | None = None
+    recompute: bool = False
 
 
 def fit(
     recipe: Recipe,
-    part: Part,
+    parts: Sequence[Part],
     lesson: Lesson,
-    teach: Teach | None,
+    views: Sequence[Views],
     *,
-    checkpoints: Checkpoints,
+    checkpoints: Sequence[Checkpoints],
     run: Run,
-) -> tuple[ResNet, tuple[EpochDone, ...]]:
-    """Train one network from its newest checkpoint, or from scratch, to the recipe's last epoch.
+) -> None:
+    """Train networks side by side, from their newest checkpoints or from scratch, to the end.
 
-    The weights depend on the recipe, the part, the pictures, the teacher and the kind of device,
-    and on nothing else: not on how often the training was interrupted at which epoch.
+    The weights of each depend on the recipe, its part, the pictures, the teacher and the kind of
+    device, and on nothing else: not on how often the training was interrupted at which epoch, nor,
+    but for rounding, on the networks beside it. They are left in the last checkpoint.
 
     Args:
         recipe: how to train; its ``student`` is the network.
-        part: which of the job's networks this is.
-        lesson: what to learn from.
-        teach: the teacher, on the same device; none to learn from labels alone.
-        checkpoints: where this network's checkpoints are.
+        parts: which of the job's networks these are, m of them.
+        lesson: what to measure on.
+        views: what each network sees.
+        checkpoints: where each network's checkpoints are.
         run: where training happens and who watches it.
-
-    Returns:
-        The network in evaluation mode, and what each epoch reported.
 
     Raises:
         TrainingDiverged: the loss or the logits are no longer finite.
         Stopped: from ``check``; finished epochs are kept in checkpoints.
     """
-    train, validation, normalisation = lesson.train, lesson.validation, lesson.normalisation
-    device = run.device
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_derive_seed(recipe.seed, part, "weights"))
-        network = build_network(recipe.student, lesson.classes)
-    network.to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(
-        network.parameters(),
+    device, pictures = run.device, len(lesson.train)
+    recipes = [recipe.of_member(part.index) for part in parts]
+    network = _side_by_side(recipe, parts, lesson.classes).to(device)
+    network.to(memory_format=torch.channels_last)
+    optimisers = build_optimisers(recipe, network)
+    curves: list[tuple[EpochDone, ...]] = [() for _ in parts]
+    if found := common_checkpoint(checkpoints, parts):
+        restore(found, network, optimisers)
+        curves = [checkpoint.curve for checkpoint in found]
+        for part, curve in zip(parts, curves, strict=True):
+            run.report(Resumed(part, curve))
+    forward = recompute_blocks(network) if run.recompute else network
+
+    steps_per_epoch = pictures // recipe.batch_size  # what is left over waits for its luck
+    for epoch in range(len(curves[0]) + 1, recipe.epochs + 1):
+        started = time.perf_counter()
+        generators = [_generator(recipe.seed, part, f"epoch {epoch}") for part in parts]
+        orders = [torch.randperm(pictures, generator=generator) for generator in generators]
+        total_loss = torch.zeros(len(parts), device=device)
+        network.train()
+        for step in range(steps_per_epoch):
+            run.check()
+            rows = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
+            batches = [
+                view.batch(order[rows], generator)
+                for view, order, generator in zip(views, orders, generators, strict=True)
+            ]
+            share = (epoch - 1 + step / steps_per_epoch) / recipe.epochs
+            for optimiser, peak in optimisers:
+                optimiser.param_groups[0]["lr"] = peak * learning_rate_at(share, recipe)
+                optimiser.zero_grad()
+            size = run.micro_batch or recipe.batch_size
+            for micro in zip(*(batch.split(size) for batch in batches), strict=True):
+                with _autocast(recipe, device):
+                    logits = _forward(forward, lesson.normalisation, micro)  # [m, n, k]
+                loss = torch.stack([*map(_loss, recipes, logits, micro)])  # [m]
+                loss *= len(micro[0].labels) / recipe.batch_size
+                loss.sum().backward()  # type: ignore[no-untyped-call]  # members share nothing, so each gets its own gradient
+                total_loss += loss.detach()
+            for optimiser, _ in optimisers:
+                optimiser.step()
+            for part in parts:
+                run.report(BatchDone(part, epoch, (step + 1) / steps_per_epoch))
+        with _autocast(recipe, device):
+            logits = predict(network, lesson.validation, lesson.normalisation, run)
+        seconds = time.perf_counter() - started
+        weights, momenta = (
+            unstack(network.state_dict(), len(parts)),
+            momentum_of(optimisers, network),
+        )
+        for i, part in enumerate(parts):
+            train_loss = total_loss[i].item() / steps_per_epoch
+            # The last step may have broken weights whose loss was still a number.
+            if not (math.isfinite(train_loss) and logits[i].isfinite().all()):
+                reason = (
+                    f"{part} ({recipe.student}) diverged in epoch {epoch}, loss {train_loss:.3g}"
+                )
+                kept = f"epoch {len(curves[i])}" if curves[i] else "none"
+                raise TrainingDiverged(f"{reason}; last good checkpoint: {kept}")
+            right = logits[i].argmax(dim=1) == lesson.validation.labels
+            accuracy = right.double().mean().item()
+            done = EpochDone(part, epoch, recipe.epochs, train_loss, accuracy, seconds)
+            curves[i] = (*curves[i], done)
+            checkpoints[i].save(Checkpoint(weights[i], momenta[i], curves[i]))
+            run.report(done)
+    for part in parts:
+        run.report(PartDone(part))
+
+
+def build_optimisers(recipe: Recipe, network: ResNet) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Return what moves the parameters, each with its learning rate at the peak."""
+    by_muon = [p for p in network.parameters() if p.ndim == 4 and recipe.optimiser == "muon"]
+    by_sgd = [p for p in network.parameters() if p.ndim != 4 or recipe.optimiser == "sgd"]
+    sgd = torch.optim.SGD(
+        by_sgd,
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    curve: tuple[EpochDone, ...] = ()
-    if checkpoint := checkpoints.latest(part):
-        restore(checkpoint, network, optimiser)
-        curve = checkpoint.curve
-        run.report(Resumed(part, curve))
-
-    images, labels = train.images.to(device), train.labels.to(device)
-    steps_per_epoch = len(images) // recipe.batch_size  # what is left over waits for its luck
-    for epoch in range(len(curve) + 1, recipe.epochs + 1):
-        started = time.perf_counter()
-        generator = torch.Generator().manual_seed(_derive_seed(recipe.seed, part, f"epoch {epoch}"))
-        order = torch.randperm(len(images), generator=generator).to(device)
-        total_loss = torch.zeros((), device=device)
-        network.train()
-        for step in range(steps_per_epoch):
-            run.check()
-            rows = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            batch = augment(images[rows], recipe.augmentation, generator)
-            share = (epoch - 1 + step / steps_per_epoch) / recipe.epochs
-            optimiser.param_groups[0]["lr"] = learning_rate_at(share, recipe)
-            with _autocast(recipe, device):
-                logits = network(normalisation(batch)).float()
-            loss = cross_entropy(logits, labels[rows], recipe.label_smoothing)
-            if teach is not None:
-                taught = distillation_loss(logits, teach(batch), recipe.temperature)
-                loss = torch.lerp(loss, taught, recipe.distillation_weight)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total_loss += loss.detach()
-            run.report(BatchDone(part, epoch, (step + 1) / steps_per_epoch))
-        train_loss = (total_loss / steps_per_epoch).item()
-        with _autocast(recipe, device):
-            logits = predict(network, validation, normalisation, run)
-        # The last step may have broken weights whose loss was still a number.
-        if not (math.isfinite(train_loss) and logits.isfinite().all()):
-            reason = f"{part} ({recipe.student}) diverged in epoch {epoch}, loss {train_loss:.3g}"
-            kept = f"epoch {len(curve)}" if curve else "none"
-            raise TrainingDiverged(f"{reason}; last good checkpoint: {kept}")
-        accuracy = (logits.argmax(dim=1) == validation.labels).double().mean().item()
-        seconds = time.perf_counter() - started
-        done = EpochDone(part, epoch, recipe.epochs, train_loss, accuracy, seconds)
-        curve = (*curve, done)
-        checkpoints.save(Checkpoint(network.state_dict(), momentum_of(optimiser, network), curve))
-        run.report(done)
-    run.report(PartDone(part))
-    return network.eval().requires_grad_(False), curve
+    if not by_muon:
+        return [(sgd, recipe.learning_rate)]
+    muon = Muon(
+        by_muon,
+        recipe.muon_learning_rate,
+        recipe.momentum,
+        recipe.muon_weight_decay,
+        network.members,
+    )
+    return [(sgd, recipe.learning_rate), (muon, recipe.muon_learning_rate)]
 
 
 def learning_rate_at(share: float, recipe: Recipe) -> float:
-    """Return the learning rate after this share (0 to 1) of all steps.
+    """Return the learning rate after this share (0 to 1) of all steps, as a share of its peak.
 
     ``one_cycle`` warms up linearly from a 25th of the peak over the first fifth, then follows a
     cosine to zero (Smith & Topin 2018, with the cosine of Loshchilov & Hutter 2017). As a pure
     function of the step there is nothing of it to save in a checkpoint.
     """
     if recipe.schedule == "constant":
-        return recipe.learning_rate
+        return 1.0
     warm_up = 0.2
     if share < warm_up:
-        return recipe.learning_rate * (1 / 25 + (24 / 25) * share / warm_up)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
+        return 1 / 25 + (24 / 25) * share / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
 
 
 @torch.inference_mode()
 def predict(network: ResNet, pictures: Pictures, normalisation: Normalisation, run: Run) -> Tensor:
-    """Return the network's logits for all pictures, float32 [n, k] on the CPU."""
+    """Return the logits of each of the network's members, float32 [m, n, k] on the CPU."""
     network.eval()
     logits = []
     for start in range(0, len(pictures), EVALUATION_BATCH):
         run.check()
-        batch = pictures.images[start : start + EVALUATION_BATCH].to(run.device)
-        logits.append(network(normalisation(batch)).float().cpu())
-    return torch.cat(logits)
+        batch = normalisation(pictures.images[start : start + EVALUATION_BATCH].to(run.device))
+        answers = network(batch.repeat(1, network.members, 1, 1))
+        logits.append(answers.float().cpu().unflatten(1, (network.members, -1)).transpose(0, 1))
+    return torch.cat(logits, dim=1)
+
+
+def _side_by_side(recipe: Recipe, parts: Sequence[Part], classes: int) -> ResNet:
+    """Return the parts' freshly initialised networks as one; each as if it were built alone."""
+    alone = []
+    with _one_initialises, torch.random.fork_rng(devices=[]):
+        for part in parts:
+            torch.manual_seed(_derive_seed(recipe.seed, part, "weights"))
+            alone.append(build_network(recipe.student, classes))
+            if recipe.initialisation == "dirac":
+                _pass_inputs_on(alone[-1])
+        network = build_network(recipe.student, classes, len(parts))
+    network.load_state_dict(stack([member.state_dict() for member in alone]))
+    return network
+
+
+def _pass_inputs_on(network: ResNet) -> None:
+    """Let 3x3 convolutions begin as the identity on as many channels as come in."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            nn.init.dirac_(module.weight.data[: module.in_channels])
+
+
+def _forward(
+    network: Callable[[Tensor], Tensor], normalisation: Normalisation, batches: Sequence[Batch]
+) -> Tensor:
+    """Return each member's logits for its own pictures, float32 [m, n, k]."""
+    pictures = torch.cat([normalisation(batch.images) for batch in batches], dim=1)
+    logits = network(pictures).float()  # [n, m·k]
+    return logits.view(len(logits), len(batches), -1).transpose(0, 1)
+
+
+def _loss(recipe: Recipe, logits: Tensor, batch: Batch) -> Tensor:
+    """Return one member's loss: (1-λ)·cross-entropy + λ·distillation loss."""
+    loss = cross_entropy(logits, batch.labels, recipe.label_smoothing)
+    if batch.taught is None:
+        return loss
+    taught = distillation_loss(
+        recipe.distillation_loss, logits, batch.taught, batch.labels, recipe.temperature
+    )
+    return torch.lerp(loss, taught, recipe.distillation_weight)
 
 
 def _autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
+def _generator(seed: int, part: Part, purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(_derive_seed(seed, part, purpose))
+
+
 def _derive_seed(seed: int, part: Part, purpose: str) -> int:
-    """Return a seed of its own for each network and purpose, the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{part.role}/{part.index}/{purpose}".encode()).digest()
+    """Return a seed of its own for each network and purpose, the same on every machine.
+
+    A teacher is the same whichever place it has among a job's teachers.
+    """
+    index = part.index if part.role == "member" else 0
+    digest = hashlib.sha256(f"{seed}/{part.role}/{index}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:7])  # 56 bits: torch takes a signed 64-bit integer

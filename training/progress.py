@@ -9,17 +9,21 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.resnet import build_network
+from training.memory import MemoryPlan
 
 
 @dataclass(frozen=True)
 class Part:
-    """One network that a job trains: its teacher, or the member of this index."""
+    """One piece of a job: a teacher to train, a teacher's answers to keep, or a member to train.
 
-    role: Literal["teacher", "member"]
+    The last piece, the ensemble, is put together when all members are there.
+    """
+
+    role: Literal["teacher", "answers", "member", "ensemble"]
     index: int = 0
 
     def __str__(self) -> str:
-        return self.role if self.role == "teacher" else f"member {self.index}"
+        return f"{self.role} {self.index}"
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,10 @@ class DataRead:
 
 @dataclass(frozen=True)
 class PlannedPart:
-    """A network to train: its epochs, and the operations one epoch of it takes."""
+    """A piece of work: its epochs, and the operations one epoch of it takes.
+
+    Of a teacher's answers an epoch is one view of every picture.
+    """
 
     part: Part
     network: str
@@ -45,6 +52,13 @@ class Planned:
     """What is going to be trained, in this order."""
 
     parts: tuple[PlannedPart, ...]
+
+
+@dataclass(frozen=True)
+class MemoryPlanned:
+    """What is going to be trained at once; told again when memory was less than expected."""
+
+    plan: MemoryPlan
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,7 @@ class Evaluating:
     """All members are trained; the ensemble is being evaluated and written."""
 
 
-Event = DataRead | Planned | BatchDone | EpochDone | Resumed | PartDone | Evaluating
+Event = DataRead | Planned | MemoryPlanned | BatchDone | EpochDone | Resumed | PartDone | Evaluating
 Report = Callable[[Event], None]
 """Called in the training process after each batch: it must be quick."""
 

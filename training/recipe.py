@@ -2,20 +2,20 @@
 
 import hashlib
 import json
-import math
-import re
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, NamedTuple
-
-from models.errors import FieldProblem, InvalidRecipe
-from models.resnet import is_network, network_names
-from training.augmentation import AUGMENTATIONS
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 Precision = Literal["fp32", "bf16"]
 Schedule = Literal["constant", "one_cycle"]
+Optimiser = Literal["sgd", "muon"]
+Initialisation = Literal["he", "dirac"]
+DistillationLoss = Literal["kl", "dkd", "standardised_kl"]
 Promote = Literal["always", "if_better", "never"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 SCHEDULES: tuple[Schedule, ...] = ("constant", "one_cycle")
+OPTIMISERS: tuple[Optimiser, ...] = ("sgd", "muon")
+INITIALISATIONS: tuple[Initialisation, ...] = ("he", "dirac")
+DISTILLATION_LOSSES: tuple[DistillationLoss, ...] = ("kl", "dkd", "standardised_kl")
 PROMOTES: tuple[Promote, ...] = ("always", "if_better", "never")
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -30,10 +30,13 @@ class TrainedTeacher:
         student: name of the network. The field has this name because a teacher is itself trained
             like a student, only without a teacher of its own.
         epochs: passes over the train split.
+        seed: decides its weights, order and augmentation, whatever the job's seed is, so that jobs
+            share it; several teachers of one kind need one each.
     """
 
     student: str = "resnet18"
     epochs: int = 60
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class EnsembleTeacher:
     ensemble: str
 
 
-Teacher = TrainedTeacher | EnsembleTeacher | None
+Teacher = TrainedTeacher | EnsembleTeacher
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,28 @@ class Recipe:
         dataset: ``cifar100`` or the name of a folder of pictures.
         student: network of the members.
         members: number of students.
-        teacher: who teaches them; none means a plain deep ensemble.
+        teacher: who teaches them, dealt out to the members in turn; nobody for a plain deep
+            ensemble. As JSON one teacher, a list of them, or null.
+        teacher_views: views of each picture that are drawn and answered by the teachers once, for
+            all members and epochs to pick from; 0 for a fresh view each time, answered as it comes.
         epochs: passes of each member over the train split.
         batch_size: pictures per step.
+        optimiser: ``sgd``, or ``muon`` for convolutions and SGD for the rest.
         learning_rate: SGD's; under ``one_cycle`` the peak.
+        muon_learning_rate: Muon's; under ``one_cycle`` the peak.
         momentum: SGD's.
         nesterov: whether the momentum looks ahead (Sutskever et al. 2013).
-        weight_decay: SGD's, on every parameter.
+        weight_decay: SGD's, on every parameter that it moves.
+        muon_weight_decay: Muon's, decoupled.
         schedule: ``constant``, or ``one_cycle``: linear warm-up over the first fifth of all steps
             and cosine down to zero (Smith & Topin 2018).
+        initialisation: ``he`` (He et al. 2015), or ``dirac``: 3x3 convolutions begin by passing
+            their input on (Zagoruyko & Komodakis 2017, "DiracNets").
+        distillation_loss: ``kl``, ``dkd`` or ``standardised_kl``; see ``training.losses``.
         temperature: T of the softened softmax (Hinton et al. 2015).
-        distillation_weight: λ; the loss is (1-λ)·cross-entropy + λ·T²·KL.
+        temperature_spread: members have temperatures from T/spread to T·spread.
+        distillation_weight: λ; the loss is (1-λ)·cross-entropy + λ·distillation loss.
+        distillation_weight_spread: members have weights from λ-spread to λ+spread.
         label_smoothing: share of the label spread over all classes (Szegedy et al. 2016).
         augmentation: one of ``training.augmentation.AUGMENTATIONS``.
         precision: ``bf16`` runs convolutions in bfloat16 and keeps weights in fp32.
@@ -84,16 +98,24 @@ class Recipe:
     dataset: str = "cifar100"
     student: str = "resnet14"
     members: int = 10
-    teacher: Teacher = TrainedTeacher()
+    teacher: tuple[Teacher, ...] = (TrainedTeacher(),)
+    teacher_views: int = 0
     epochs: int = 50
     batch_size: int = 128
+    optimiser: Optimiser = "sgd"
     learning_rate: float = 0.2
+    muon_learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
+    muon_weight_decay: float = 2e-2
     schedule: Schedule = "one_cycle"
+    initialisation: Initialisation = "he"
+    distillation_loss: DistillationLoss = "kl"
     temperature: float = 4.0
+    temperature_spread: float = 1.0
     distillation_weight: float = 0.5
+    distillation_weight_spread: float = 0.0
     label_smoothing: float = 0.0
     augmentation: str = "crop_flip"
     precision: Precision = "bf16"
@@ -107,7 +129,26 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON-ready data; ``recipe_from_dict`` is its inverse."""
-        return asdict(self)
+        teachers = [asdict(teacher) for teacher in self.teacher]
+        if len(teachers) > 1:
+            return {**asdict(self), "teacher": teachers}
+        return {**asdict(self), "teacher": teachers[0] if teachers else None}
+
+    def of_member(self, index: int) -> "Recipe":
+        """Return the recipe with this member's own temperature and distillation weight."""
+        # From -1 for the first member to 1 for the last; 0 for one that is alone.
+        place = 2 * index / (self.members - 1) - 1 if self.members > 1 else 0.0
+        return replace(
+            self,
+            temperature=self.temperature * self.temperature_spread**place,
+            temperature_spread=1.0,
+            distillation_weight=self.distillation_weight + self.distillation_weight_spread * place,
+            distillation_weight_spread=0.0,
+        )
+
+    def teacher_of(self, index: int) -> int | None:
+        """Return which teacher a member has; none in a plain deep ensemble."""
+        return index % len(self.teacher) if self.teacher else None
 
 
 PRESETS: dict[str, Recipe] = {
@@ -116,7 +157,7 @@ PRESETS: dict[str, Recipe] = {
     # Its teacher was fitted on all 50,000 pictures, ours never sees the validation ones.
     "seed": Recipe(
         preset="seed",
-        teacher=TrainedTeacher("resnet50", epochs=60),
+        teacher=(TrainedTeacher("resnet50", epochs=60),),
         learning_rate=0.1,
         nesterov=False,
         weight_decay=1e-4,
@@ -127,100 +168,10 @@ PRESETS: dict[str, Recipe] = {
         validation_fraction=0.2,
     ),
     "default": Recipe(),
-    "strong": Recipe(preset="strong", epochs=200, teacher=TrainedTeacher("resnet50", epochs=200)),
+    "strong": Recipe(
+        preset="strong", epochs=200, teacher=(TrainedTeacher("resnet50", epochs=200),)
+    ),
 }
-
-
-class Bounds(NamedTuple):
-    """The values a number may take, both ends included, and one line that explains it."""
-
-    low: float
-    high: float
-    meaning: str
-
-
-BOUNDS: dict[str, Bounds] = {
-    "members": Bounds(1, 100, "number of students in the ensemble"),
-    "epochs": Bounds(1, 10_000, "passes of each member over the train split"),
-    "teacher.epochs": Bounds(1, 10_000, "passes of the teacher over the train split"),
-    "batch_size": Bounds(2, 65_536, "pictures per step; BatchNorm needs at least two"),
-    "learning_rate": Bounds(1e-6, 10.0, "step size of SGD; under one_cycle its peak"),
-    "momentum": Bounds(0.0, 0.9999, "momentum of SGD"),
-    "weight_decay": Bounds(0.0, 1.0, "L2 penalty of SGD"),
-    "temperature": Bounds(0.1, 100.0, "T of the softened softmax"),
-    "distillation_weight": Bounds(0.0, 1.0, "weight of the teacher's loss against the labels'"),
-    "label_smoothing": Bounds(0.0, 0.99, "share of the label spread over all classes"),
-    "validation_fraction": Bounds(0.001, 0.5, "share of train held out for validation"),
-    "seed": Bounds(0, 2**53 - 1, "decides initial weights, order and augmentation"),
-}
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Refuse a recipe that cannot work whatever the data set holds.
-
-    Raises:
-        InvalidRecipe: with every bad field and what would be right.
-    """
-    problems: list[FieldProblem] = []
-
-    def refuse(field: str, reason: str) -> None:
-        problems.append(FieldProblem(field, reason))
-
-    for field, bounds in BOUNDS.items():
-        owner, _, attribute = field.rpartition(".")
-        value = getattr(recipe.teacher if owner else recipe, attribute, None)
-        if value is not None and not (math.isfinite(value) and bounds.low <= value <= bounds.high):
-            refuse(field, f"{value} is not between {bounds.low} and {bounds.high}")
-    for field, value, allowed in (
-        ("preset", recipe.preset, tuple(PRESETS)),
-        ("augmentation", recipe.augmentation, AUGMENTATIONS),
-        ("precision", recipe.precision, PRECISIONS),
-        ("schedule", recipe.schedule, SCHEDULES),
-        ("promote", recipe.promote, PROMOTES),
-    ):
-        if value not in allowed:
-            refuse(field, f"{value!r} is none of {', '.join(allowed)}")
-    if not is_network(recipe.student):
-        refuse("student", f"{recipe.student!r} is none of {', '.join(network_names())}")
-    if isinstance(recipe.teacher, TrainedTeacher) and not is_network(recipe.teacher.student):
-        reason = f"{recipe.teacher.student!r} is none of {', '.join(network_names())}"
-        refuse("teacher.student", reason)
-    if recipe.name and not re.fullmatch(NAME_PATTERN, recipe.name):
-        refuse("name", "letters, digits, '.', '_' and '-', starting with a letter or digit")
-    if not re.fullmatch(NAME_PATTERN, recipe.dataset):
-        refuse("dataset", "letters, digits, '.', '_' and '-', starting with a letter or digit")
-    if recipe.nesterov and recipe.momentum == 0:
-        refuse("momentum", "nesterov needs a momentum above 0")
-    if recipe.schedule == "one_cycle" and recipe.learning_rate < 1e-5:
-        refuse("learning_rate", "one_cycle warms up from a 25th of the peak: at least 0.00001")
-    if problems:
-        raise InvalidRecipe(problems)
-
-
-def recipe_from_dict(data: dict[str, Any]) -> Recipe:
-    """Build a recipe from what ``Recipe.to_dict`` returned.
-
-    Raises:
-        InvalidRecipe: a field is unknown, or the recipe cannot work.
-    """
-    known = {field.name for field in fields(Recipe)}
-    unknown = [FieldProblem(name, "unknown field") for name in data if name not in known]
-    if unknown:
-        raise InvalidRecipe(unknown)
-    values = dict(data)
-    match values.get("teacher"):
-        case {"ensemble": str(ensemble)}:
-            values["teacher"] = EnsembleTeacher(ensemble)
-        case {"student": str(student), "epochs": int(epochs)}:
-            values["teacher"] = TrainedTeacher(student, epochs)
-        case None:
-            pass
-        case other:
-            reason = f"{other!r} is neither a student with its epochs, an ensemble, nor null"
-            raise InvalidRecipe([FieldProblem("teacher", reason)])
-    recipe = Recipe(**values)
-    check_recipe(recipe)
-    return recipe
 
 
 def teacher_recipe(recipe: Recipe, teacher: TrainedTeacher) -> Recipe:
@@ -236,9 +187,14 @@ def teacher_recipe(recipe: Recipe, teacher: TrainedTeacher) -> Recipe:
         student=teacher.student,
         epochs=teacher.epochs,
         members=1,
-        teacher=None,
+        teacher=(),
+        teacher_views=0,
+        distillation_loss="kl",
         temperature=1.0,
+        temperature_spread=1.0,
         distillation_weight=0.0,
+        distillation_weight_spread=0.0,
+        seed=teacher.seed,
         promote="never",
     )
 

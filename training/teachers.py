@@ -1,6 +1,7 @@
-"""Who teaches the members: a network trained for it, or a finished ensemble."""
+"""Who teaches the members: networks trained for it, and finished ensembles."""
 
 import logging
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -11,11 +12,10 @@ from models.artefacts import FileRecord, read_json, read_network, write_json, wr
 from models.errors import CorruptArtefact, EnsembleNotFound, FieldProblem, InvalidRecipe
 from models.resnet import ResNet
 from models.store import Store
-from training.checkpoints import Checkpoints, epoch_to_dict
+from training.checkpoints import Checkpoint, Checkpoints, epoch_to_dict
 from training.datasets import Dataset
-from training.fit import Lesson, Run, Teach, fit
-from training.losses import soften
-from training.progress import EpochDone, Part, PartDone, Resumed
+from training.fit import Lesson, Run, fit
+from training.progress import EpochDone, Part
 from training.recipe import (
     EnsembleTeacher,
     Recipe,
@@ -23,97 +23,114 @@ from training.recipe import (
     digest_of,
     teacher_recipe,
 )
+from training.views import FreshViews, Teach
 
 _log = logging.getLogger(__name__)
 
-TEACHER = Part("teacher")
-_FORMAT = 1  # raise it when the same recipe no longer produces the same teacher
+FORMAT = 2
+"""Raise it when the same recipe no longer produces the same teacher, or answers."""
 
 
 def teacher_digest(recipe: Recipe, teacher: TrainedTeacher, dataset: Dataset) -> str:
     """Return the digest of all that decides a teacher's weights."""
     how: dict[str, Any] = teacher_recipe(recipe, teacher).to_dict()
     del how["dataset"]  # the pictures count, not the name of their folder
-    return digest_of({"format": _FORMAT, "recipe": how, "dataset": dataset.digest})
+    return digest_of({"format": FORMAT, "recipe": how, "dataset": dataset.digest})
 
 
-def trained_teacher(
+def find_teacher(
+    store: Store, digest: str, part: Part
+) -> tuple[ResNet, tuple[EpochDone, ...]] | None:
+    """Return a kept teacher and its curve; none if it has not been trained, or is damaged.
+
+    A damaged one is logged and deleted, so that it is trained again.
+    """
+    folder = f"teachers/{digest}"
+    name = f"{folder}/manifest.json"
+    try:
+        manifest = read_json(store.files, name)
+        try:
+            network, classes = str(manifest["network"]), int(manifest["classes"])
+            weights = FileRecord(**manifest["weights"])
+            curve = tuple(EpochDone(part=part, **epoch) for epoch in manifest["curve"])
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"a field is missing or malformed: {error}"
+            raise CorruptArtefact(f"{store.files.path(name)}: {reason}") from error
+        return read_network(store.files, folder, weights, network, classes), curve
+    except FileNotFoundError:
+        return None
+    except CorruptArtefact as error:
+        _log.warning("training a damaged teacher again: %s", error)
+        store.files.delete(folder)
+        return None
+
+
+def train_teacher(
     recipe: Recipe,
     teacher: TrainedTeacher,
-    dataset: Dataset,
+    part: Part,
     lesson: Lesson,
+    digest: str,
     *,
     store: Store,
     run: Run,
-) -> Teach:
-    """Find a teacher in the store under the digest of what produces it, or train and keep it.
-
-    One that is damaged is logged and trained again.
+) -> None:
+    """Train a teacher and keep it in the store under the digest of what produces it.
 
     Raises:
         TrainingDiverged: see ``fit``.
         Stopped: from ``check``.
     """
-    folder = f"teachers/{teacher_digest(recipe, teacher, dataset)}"
-    try:
-        network, curve = _find(store, folder)
-        run.report(Resumed(TEACHER, curve))
-        run.report(PartDone(TEACHER))
-    except FileNotFoundError:
-        network = _train_and_keep(recipe, teacher, lesson, folder, store=store, run=run)
-    except CorruptArtefact as error:
-        _log.warning("training a damaged teacher again: %s", error)
-        store.files.delete(folder)
-        network = _train_and_keep(recipe, teacher, lesson, folder, store=store, run=run)
-    network.to(run.device).to(memory_format=torch.channels_last)
-
-    @torch.no_grad()  # not inference_mode, whose tensors autograd refuses to keep
-    def teach(images: Tensor) -> Tensor:
-        enabled = recipe.precision == "bf16"
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=enabled):
-            logits = network(lesson.normalisation(images))
-        return soften(logits, recipe.temperature)
-
-    return teach
-
-
-def _find(store: Store, folder: str) -> tuple[ResNet, tuple[EpochDone, ...]]:
-    """Return a kept teacher and its curve; FileNotFoundError if there is none."""
-    name = f"{folder}/manifest.json"
-    manifest = read_json(store.files, name)
-    try:
-        network, classes = str(manifest["network"]), int(manifest["classes"])
-        weights = FileRecord(**manifest["weights"])
-        curve = tuple(EpochDone(part=TEACHER, **epoch) for epoch in manifest["curve"])
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"a field is missing or malformed: {error}"
-        raise CorruptArtefact(f"{store.files.path(name)}: {reason}") from error
-    return read_network(store.files, folder, weights, network, classes), curve
-
-
-def _train_and_keep(
-    recipe: Recipe, teacher: TrainedTeacher, lesson: Lesson, folder: str, *, store: Store, run: Run
-) -> ResNet:
     how = teacher_recipe(recipe, teacher)
+    folder = f"teachers/{digest}"
     checkpoints = Checkpoints(store.files, f"{folder}/checkpoints")
-    network, curve = fit(how, TEACHER, lesson, None, checkpoints=checkpoints, run=run)
-    record = write_tensors(store.files, folder, "teacher.safetensors", network.state_dict())
+    views = FreshViews(lesson.train, how.augmentation, None)
+    fit(how, [part], lesson, [views], checkpoints=[checkpoints], run=run)
+    last = final_checkpoint(checkpoints, part)
+    record = write_tensors(store.files, folder, "teacher.safetensors", last.weights)
     manifest = {
         "network": teacher.student,
         "classes": lesson.classes,
         "weights": asdict(record),
         "recipe": how.to_dict(),
-        "curve": [epoch_to_dict(epoch) for epoch in curve],
+        "curve": [epoch_to_dict(epoch) for epoch in last.curve],
     }
     write_json(store.files, f"{folder}/manifest.json", manifest)
     store.files.delete(f"{folder}/checkpoints")
-    return network
+
+
+def final_checkpoint(checkpoints: Checkpoints, part: Part) -> Checkpoint:
+    """Return the checkpoint that a finished training has just left.
+
+    Raises:
+        CorruptArtefact: it cannot be read back.
+    """
+    last = checkpoints.latest(part)
+    if last is None:
+        raise CorruptArtefact(f"the last checkpoint of {part} cannot be read back")
+    return last
+
+
+def network_teacher(network: ResNet, recipe: Recipe, lesson: Lesson, device: torch.device) -> Teach:
+    """Return a network as teacher."""
+    network.to(device).to(memory_format=torch.channels_last)
+
+    @torch.no_grad()  # not inference_mode, whose tensors autograd refuses to keep
+    def teach(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            logits: Tensor = network(lesson.normalisation(images))
+        return logits.float()
+
+    return teach
 
 
 def ensemble_teacher(
     recipe: Recipe, teacher: EnsembleTeacher, dataset: Dataset, store: Store, device: torch.device
 ) -> Teach:
-    """Load a finished ensemble as teacher: the average of its members' softened softmax.
+    """Load a finished ensemble as teacher.
+
+    Its logits are T·log of the average of its members' softmax at the recipe's temperature T, so
+    that softening them by T gives that average.
 
     Raises:
         InvalidRecipe: the ensemble does not exist, knows other classes, or was trained on
@@ -140,6 +157,8 @@ def ensemble_teacher(
         pictures = manifest.normalisation(images)
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             logits = torch.stack([member(pictures) for member in ensemble.members])
-        return soften(logits, recipe.temperature).mean(dim=0)
+        # In logs: at low temperatures the softmax itself would underflow, and its log be infinite.
+        softened = torch.log_softmax(logits.float() / recipe.temperature, dim=-1)
+        return recipe.temperature * (softened.logsumexp(dim=0) - math.log(len(logits)))
 
     return teach

@@ -12,6 +12,7 @@ from training.progress import (
     EpochDone,
     Evaluating,
     Event,
+    MemoryPlanned,
     PartDone,
     Resumed,
     TimeLeft,
@@ -53,7 +54,9 @@ class Terminal:
         match event:
             case DataRead(done, total):
                 self._describe(f"reading pictures {done:,}/{total:,}")
-            case Resumed(part, curve):
+            case MemoryPlanned(plan):
+                self._line(f"plan: {plan}")
+            case Resumed(part, curve) if curve:
                 self._line(f"{part}: goes on after epoch {len(curve)}")
             case EpochDone():
                 self._line(

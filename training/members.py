@@ -1,0 +1,144 @@
+"""Members: trained, measured, and left in the run's folder as finished."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.artefacts import FileRecord, read_json, read_tensors, write_json, write_tensors
+from models.errors import CorruptArtefact
+from models.resnet import ResNet, build_network
+from training.calibration import fit_temperature
+from training.checkpoints import Checkpoints, epoch_to_dict
+from training.fit import Run, fit, predict
+from training.progress import EpochDone, Part
+from training.teachers import final_checkpoint
+from training.views import Views
+from training.work import Work
+
+
+@dataclass(frozen=True)
+class FinishedMember:
+    """What a finished member left, to be read when it is needed.
+
+    Attributes:
+        weights: its state dict's file.
+        predictions: its log-probabilities' file by split, each float32 [n, k].
+        curve: what each epoch reported.
+    """
+
+    weights: FileRecord
+    predictions: dict[str, FileRecord]
+    curve: tuple[EpochDone, ...]
+
+
+def finished_member(work: Work, part: Part) -> FinishedMember | None:
+    """Return what a finished member left; none if it is not finished."""
+    name = f"{work.member_folder(part)}/finished.json"
+    try:
+        found = read_json(work.store.files, name)
+        predictions = found["predictions"].items()
+        return FinishedMember(
+            FileRecord(**found["weights"]),
+            {split: FileRecord(**record) for split, record in predictions},
+            tuple(EpochDone(part=part, **epoch) for epoch in found["curve"]),
+        )
+    except FileNotFoundError:
+        return None
+    except (KeyError, TypeError, AttributeError) as error:
+        path = work.store.files.path(name)
+        raise CorruptArtefact(f"{path}: a field is missing or malformed: {error}") from error
+
+
+class FinishedWeights(Sequence[Mapping[str, Tensor]]):
+    """The state dict of each finished member, read when it is asked for, so one at a time."""
+
+    def __init__(self, work: Work, members: Sequence[FinishedMember]) -> None:
+        self._work = work
+        self._members = members
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: int) -> Mapping[str, Tensor]:  # type: ignore[override]
+        folder = self._work.member_folder(Part("member", index))
+        if index >= len(self):
+            raise IndexError(index)
+        return read_tensors(self._work.store.files, folder, self._members[index].weights)
+
+
+def read_predictions(work: Work, members: Sequence[FinishedMember], split: str) -> Tensor:
+    """Return the members' log-probabilities of a split, float32 [m, n, k].
+
+    Raises:
+        CorruptArtefact: a file is damaged.
+    """
+    found = []
+    for index, member in enumerate(members):
+        folder = work.member_folder(Part("member", index))
+        record = member.predictions[split]
+        found.append(read_tensors(work.store.files, folder, record)["log_probabilities"])
+    return torch.stack(found)
+
+
+def train_members(
+    work: Work, parts: Sequence[Part], views_of: Callable[[Part], Views], run: Run
+) -> None:
+    """Train members side by side and leave each as finished.
+
+    Raises:
+        TrainingDiverged: see ``fit``.
+        StoreFull: no space left.
+        Stopped: from ``check``.
+    """
+    checkpoints = [Checkpoints(work.store.files, work.member_folder(part)) for part in parts]
+    views = [views_of(part) for part in parts]
+    fit(work.recipe, parts, work.lesson, views, checkpoints=checkpoints, run=run)
+    for part, of_part in zip(parts, checkpoints, strict=True):
+        last = final_checkpoint(of_part, part)
+        _finish(work, part, dict(last.weights), last.curve, run)
+
+
+def _finish(
+    work: Work, part: Part, weights: dict[str, Tensor], curve: Sequence[EpochDone], run: Run
+) -> None:
+    network = _network_with(work, weights).to(run.device)
+    network.to(memory_format=torch.channels_last)
+    logits = {
+        split: predict(network, pictures, work.lesson.normalisation, run)[0]
+        for split, pictures in work.splits.items()
+    }
+    if work.recipe.distillation_loss == "standardised_kl" and work.recipe.teacher:
+        # This loss leaves every member a scale of its own. Before members are averaged each is
+        # tempered, once and for all, in the classifier.
+        of_validation = logits["validation"].log_softmax(dim=-1)
+        temperature = fit_temperature(of_validation, work.lesson.validation.labels)
+        for name in ("classifier.weight", "classifier.bias"):
+            weights[name] = weights[name] / temperature
+        logits = {split: of_split / temperature for split, of_split in logits.items()}
+    files, folder = work.store.files, work.member_folder(part)
+    finished: Mapping[str, Any] = {
+        "weights": asdict(write_tensors(files, folder, "finished.safetensors", weights)),
+        "predictions": {
+            split: asdict(
+                write_tensors(
+                    files,
+                    folder,
+                    f"{split}.safetensors",
+                    {"log_probabilities": of_split.log_softmax(dim=-1)},
+                )
+            )
+            for split, of_split in logits.items()
+        },
+        "curve": [epoch_to_dict(epoch) for epoch in curve],
+    }
+    write_json(files, f"{folder}/finished.json", finished)
+
+
+def _network_with(work: Work, weights: Mapping[str, Tensor]) -> ResNet:
+    with torch.device("meta"):  # draws nothing, for another thread may be drawing initial weights
+        network = build_network(work.recipe.student, work.lesson.classes)
+    network.load_state_dict(dict(weights), assign=True)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,187 @@
+"""What all pieces of a run have in common: recipe, pictures, store, and where results go."""
+
+from dataclasses import dataclass
+
+import torch
+
+from models.ensemble import Normalisation
+from models.errors import FieldProblem, InvalidRecipe
+from models.store import Store
+from training.answers import answers_bytes
+from training.datasets import Dataset, Pictures
+from training.fit import Lesson, Run
+from training.memory import MemoryPlan, peak_resident_bytes, plan_memory, smaller_plan
+from training.progress import Part, Planned, PlannedPart, operations
+from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher, digest_of
+from training.splits import split_validation
+from training.teachers import teacher_digest
+
+SPLIT_SEED = 0
+"""One draw for all jobs, so that their validation accuracies compare and no teacher has seen the
+pictures its students are validated on. A larger fraction holds out what a smaller one does."""
+
+_GPU_CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes on a device, roughly
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run, ready to be worked on.
+
+    Attributes:
+        recipe: what to train.
+        dataset: its pictures, on the CPU.
+        lesson: what members learn from and are validated on.
+        store: where results go.
+        folder: of this run in the store.
+        run: where training happens and who watches it.
+        limit_bytes: memory that training may use; none for all there is.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    lesson: Lesson
+    store: Store
+    folder: str
+    run: Run
+    limit_bytes: int | None
+
+    @property
+    def splits(self) -> dict[str, Pictures]:
+        """What every member is measured on in the end."""
+        test = {"test": self.dataset.test} if self.dataset.test else {}
+        return {"validation": self.lesson.validation, **test}
+
+    @property
+    def members(self) -> list[Part]:
+        """The members to train."""
+        return [Part("member", index) for index in range(self.recipe.members)]
+
+    @property
+    def teachers(self) -> dict[Part, TrainedTeacher]:
+        """The teachers to train."""
+        return {
+            Part("teacher", index): teacher
+            for index, teacher in enumerate(self.recipe.teacher)
+            if isinstance(teacher, TrainedTeacher)
+        }
+
+    @property
+    def answers(self) -> list[Part]:
+        """The teachers' answers to keep."""
+        count = len(self.recipe.teacher) if self.recipe.teacher_views else 0
+        return [Part("answers", index) for index in range(count)]
+
+    def teacher_name(self, index: int) -> str:
+        """Return the id of an ensemble that teaches, or the digest of a trained teacher."""
+        teacher = self.recipe.teacher[index]
+        if isinstance(teacher, EnsembleTeacher):
+            return teacher.ensemble
+        return teacher_digest(self.recipe, teacher, self.dataset)
+
+    def member_folder(self, part: Part) -> str:
+        """Return where a member's checkpoints and result are."""
+        return f"{self.folder}/member-{part.index:02d}"
+
+    def plan_memory(self, recipe: Recipe, networks: int) -> MemoryPlan:
+        """Plan the memory of training so many networks of a recipe.
+
+        Raises:
+            NotEnoughMemory: not even one fits.
+        """
+        size = self.lesson.train.images.shape[-1]
+        answers = answers_bytes(self.recipe, len(self.lesson.train), self.lesson.classes)
+        if self.run.device.type == "cpu":
+            shared = peak_resident_bytes() + answers
+        else:
+            shared = self.lesson.train.images.nbytes + answers + _GPU_CONTEXT_BYTES
+        return plan_memory(
+            recipe,
+            networks=networks,
+            size=size,
+            classes=self.lesson.classes,
+            device=self.run.device,
+            shared_bytes=shared,
+            answers_bytes=answers,
+            limit_bytes=self.limit_bytes,
+        )
+
+    def smaller(self, plan: MemoryPlan, recipe: Recipe) -> MemoryPlan | None:
+        """Return the next plan in the order of retreat, or none."""
+        size = self.lesson.train.images.shape[-1]
+        return smaller_plan(plan, recipe, size, self.lesson.classes)
+
+    def planned(self) -> Planned:
+        """Return every piece that is to be trained, with what it takes."""
+        recipe, pictures = self.recipe, len(self.lesson.train)
+        size = self.lesson.train.images.shape[-1]
+        pieces: list[PlannedPart] = []
+        asked = [
+            self._operations_of_teacher(index) * pictures for index in range(len(recipe.teacher))
+        ]
+        # A training step is a forward pass and a backward pass of about twice its operations.
+        for part, teacher in self.teachers.items():
+            student, epochs = teacher.student, teacher.epochs
+            pieces.append(PlannedPart(part, student, epochs, 3 * asked[part.index]))
+        pieces += [
+            PlannedPart(part, "", recipe.teacher_views, asked[part.index]) for part in self.answers
+        ]
+        per_epoch = 3 * operations(recipe.student, size) * pictures
+        for part in self.members:
+            teacher_index = recipe.teacher_of(part.index)
+            fresh = teacher_index is not None and not recipe.teacher_views
+            extra = asked[teacher_index] if fresh and teacher_index is not None else 0.0
+            pieces.append(PlannedPart(part, recipe.student, recipe.epochs, per_epoch + extra))
+        return Planned(tuple(pieces))
+
+    def _operations_of_teacher(self, index: int) -> float:
+        """Return the operations of a teacher's answer to one picture."""
+        size = self.lesson.train.images.shape[-1]
+        match self.recipe.teacher[index]:
+            case TrainedTeacher(student=student):
+                return operations(student, size)
+            case EnsembleTeacher(ensemble=ensemble):
+                manifest = self.store.manifest(ensemble)
+                return operations(manifest.network, size) * len(manifest.members)
+
+
+def prepare(
+    recipe: Recipe,
+    dataset: Dataset,
+    store: Store,
+    name: str,
+    *,
+    run: Run,
+    limit_bytes: int | None,
+) -> Work:
+    """Split the pictures and say where results go.
+
+    Raises:
+        InvalidRecipe: the recipe cannot work with this data set.
+    """
+    if dataset.validation is not None:
+        train, validation = dataset.train, dataset.validation
+    else:
+        train, validation = split_validation(dataset.train, recipe.validation_fraction, SPLIT_SEED)
+    if recipe.batch_size > len(train):
+        reason = f"{recipe.batch_size} is more than the {len(train)} pictures to train on"
+        raise InvalidRecipe([FieldProblem("batch_size", reason)])
+    on_device = Pictures(train.images.to(run.device), train.labels.to(run.device))
+    lesson = Lesson(on_device, validation, normalisation_of(train), len(dataset.classes))
+    # The same name may be tried again with another recipe or other pictures.
+    folder = f"runs/{name}/{digest_of([recipe.to_dict(), dataset.digest])[:12]}"
+    return Work(recipe, dataset, lesson, store, folder, run, limit_bytes)
+
+
+def normalisation_of(pictures: Pictures) -> Normalisation:
+    """Return mean and standard deviation of each colour channel, to four decimals."""
+    counts = torch.stack(
+        [channel.flatten().bincount(minlength=256) for channel in pictures.images.unbind(dim=1)]
+    ).double()  # [3, 256]: exact, and needs no float copy of all pixels
+    value = torch.arange(256, dtype=torch.double) / 255
+    share = counts / counts.sum(dim=1, keepdim=True)
+    mean = (share * value).sum(dim=1)
+    std = ((share * value**2).sum(dim=1) - mean**2).sqrt()
+    red, green, blue = (round(x, 4) for x in mean.tolist())
+    # A channel of one single value has no spread to divide by.
+    red_std, green_std, blue_std = (max(round(x, 4), 1e-4) for x in std.tolist())
+    return Normalisation((red, green, blue), (red_std, green_std, blue_std))
