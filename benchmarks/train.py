@@ -28,7 +28,7 @@ from training.checkpoints import Checkpoints
 from training.datasets import Pictures, load_dataset
 from training.distill import distill, forget_run
 from training.fit import Lesson, Run, fit
-from training.memory import peak_resident_bytes
+from training.footprint import resident_bytes
 from training.progress import EpochDone, Evaluating, Event, MemoryPlanned, Part
 from training.recipe import EnsembleTeacher, Recipe
 from training.views import FreshViews
@@ -198,7 +198,7 @@ def one_job(job: str, data: Path) -> int:
         distill(
             recipe, data, store, "bench", report=report, check=lambda: None, limit_bytes=LIMIT_BYTES
         )
-    print(f"{members} × {student}, peak resident: {peak_resident_bytes():,} bytes")
+    print(f"{members} × {student}, peak resident: {resident_bytes(peak=True):,} bytes")
     return 0
 
 

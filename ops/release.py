@@ -21,7 +21,7 @@ RELEASE = Recipe(
     members=4,
     epochs=8,
     # Little larger than its students: what two CPU cores train in a quarter of an hour.
-    teacher=TrainedTeacher("resnet20", epochs=8),
+    teacher=(TrainedTeacher("resnet20", epochs=8),),
     promote="never",
 )
 
@@ -41,7 +41,10 @@ def main() -> int:
     id_ = options.ensemble
     if id_ is None:
         with Terminal() as terminal:
-            id_ = distill(RELEASE, options.data, store, RUN, report=terminal, check=lambda: None).id
+            made = distill(RELEASE, options.data, store, RUN, report=terminal, check=lambda: None)
+        if made is None:
+            raise RuntimeError("with every piece claimed, none can be in other hands")
+        id_ = made.id
     elif store.manifest(id_).recipe != RELEASE.to_dict():
         print(f"error: {id_} was made with another recipe than RELEASE", file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  the name everyone knows it by
 from torch import Tensor
 
-from training.augmentation import AUGMENTATIONS, augment
+from training.augmentation import AUGMENTATIONS, draw_views, show
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -14,6 +14,10 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def noise(n: int, size: int = 32) -> Tensor:
     return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=seeded(7))
+
+
+def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+    return show(images, draw_views(len(images), kind, images.shape[-1], generator))
 
 
 @pytest.mark.parametrize("kind", AUGMENTATIONS)
@@ -90,3 +94,20 @@ def test_a_gpu_gives_the_same_pictures_as_the_cpu() -> None:
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="'cutout' is none of none, crop_flip"):
         augment(noise(1), "cutout", seeded())
+
+
+def test_draws_that_are_kept_show_the_same_view_again() -> None:
+    images, views = noise(8), draw_views(8, "crop_flip", 32, seeded())
+    first = show(images, views)
+    assert torch.equal(first, show(images, views))
+    assert torch.equal(first[5:6], show(images[5:6], views[5:6])), "each picture has its own"
+
+
+@pytest.mark.parametrize("size", [7, 32, 224])
+def test_draws_are_small_whole_numbers(size: int) -> None:
+    views = draw_views(999, "crop_flip", size, seeded())
+    assert views.dtype == torch.int8
+    assert views.shape == (999, 3)
+    assert views[:, :2].min() == -(size // 8)
+    assert views[:, :2].max() == size // 8
+    assert set(views[:, 2].tolist()) == {0, 1}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.files import Files
-from training.checkpoints import Checkpoint, Checkpoints
+from training.checkpoints import Checkpoint, Checkpoints, common_checkpoint
 from training.progress import EpochDone, Part
 
 MEMBER = Part("member", 3)
@@ -142,3 +142,42 @@ def test_the_curve_is_told_in_the_name_of_who_asks(checkpoints: Checkpoints) -> 
     found = checkpoints.latest(Part("teacher"))
     assert found is not None
     assert found.curve == (replace(after(1).curve[0], part=Part("teacher")),)
+
+
+# Of networks side by side.
+
+TWO = [Part("member", 0), Part("member", 1)]
+
+
+def beside(tmp_path: Path, *epochs: int) -> list[Checkpoints]:
+    """Return the checkpoints of two networks, of which the first so many epochs are saved."""
+    made = [Checkpoints(Files(tmp_path), str(part)) for part in TWO]
+    for of, last in zip(made, epochs, strict=True):
+        for epoch in range(1, last + 1):
+            of.save(after(epoch))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "common"),
+    [(0, 0, 0), (1, 0, 0), (1, 1, 1), (2, 1, 1), (2, 3, 2), (3, 3, 3)],
+)
+def test_the_newest_epoch_that_all_have_is_common(
+    first: int, second: int, common: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = common_checkpoint(beside(tmp_path, first, second), TWO)
+    assert [len(one.curve) for one in found or []] == ([common] * 2 if common else [])
+    assert not caplog.records
+
+
+def test_without_an_epoch_that_all_have_there_is_none_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert common_checkpoint(beside(tmp_path, 4, 1), TWO) is None
+    assert "no epoch that 2 networks all have" in caplog.text
+
+
+def test_each_keeps_its_own_of_the_common_epoch(tmp_path: Path) -> None:
+    found = common_checkpoint(beside(tmp_path, 2, 1), TWO)
+    assert found is not None
+    assert [one.curve[0].part for one in found] == TWO

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from models.ensemble import EnsembleManifest
-from models.errors import InvalidDataset, InvalidRecipe, JobCancelled
+from models.errors import JobCancelled
 from models.store import Store
-from tests.tiny import COLOURS, RECIPE, go_on, ignore, same_weights, write_dataset
+from tests.tiny import COLOURS, RECIPE, go_on, ignore, same_weights
+from training.calibration import fit_temperature
 from training.datasets import Dataset, Pictures, load_dataset
-from training.distill import SPLIT_SEED, distill, forget_run, normalisation_of
-from training.metrics import evaluate, fit_temperature, pool
+from training.distill import distill, forget_run
+from training.metrics import evaluate, pool
 from training.progress import (
     BatchDone,
     Check,
@@ -21,6 +22,7 @@ from training.progress import (
     EpochDone,
     Evaluating,
     Event,
+    MemoryPlanned,
     Part,
     PartDone,
     Planned,
@@ -28,8 +30,9 @@ from training.progress import (
 )
 from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher
 from training.splits import split_validation
+from training.work import SPLIT_SEED
 
-TAUGHT = replace(RECIPE, teacher=TrainedTeacher("resnet8", epochs=1))
+TAUGHT = replace(RECIPE, teacher=(TrainedTeacher("resnet8", epochs=1),))
 
 
 def run(
@@ -40,7 +43,9 @@ def run(
     report: Callable[[Event], None] = ignore,
     check: Check = go_on,
 ) -> EnsembleManifest:
-    return distill(recipe, data, store, "job", report=report, check=check)
+    manifest = distill(recipe, data, store, "job", report=report, check=check)
+    assert manifest is not None, "every piece was there to be claimed"
+    return manifest
 
 
 @dataclass
@@ -82,7 +87,7 @@ def test_the_manifest_says_what_was_made(distilled: Distilled) -> None:
     assert len(manifest.members) == 2
     assert manifest.recipe == TAUGHT.to_dict()
     assert manifest.dataset == {"name": "noise", "digest": distilled.dataset.digest}
-    assert distilled.store.files.list("teachers") == [manifest.teacher]
+    assert distilled.store.files.list("teachers") == list(manifest.teachers)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -108,6 +113,27 @@ def test_the_loaded_ensemble_answers_as_was_saved(distilled: Distilled, split: s
     torch.testing.assert_close(answers, saved.exp(), atol=1e-4, rtol=0)
 
 
+def test_the_report_has_the_curves_of_all_that_was_trained(distilled: Distilled) -> None:
+    report = distilled.store.report(distilled.manifest.id)
+    curves = {name: [epoch["epoch"] for epoch in of] for name, of in report["curves"].items()}
+    assert curves == {"teacher 0": [1], "member 0": [1, 2], "member 1": [1, 2]}
+    assert set(report["splits"]) == {"validation", "test"}
+
+
+def test_several_teachers_are_trained_and_dealt_out(data: Path, store: Store) -> None:
+    one = TrainedTeacher("resnet8", epochs=1)
+    recipe = replace(RECIPE, members=3, epochs=1, distillation_weight=1.0)
+    two = run(store, data, replace(recipe, teacher=(one, replace(one, seed=1))))
+    assert sorted(store.files.list("teachers")) == sorted(two.teachers)
+    forget_run(store, "job")
+    first = run(store, data, replace(recipe, teacher=(one,)))
+    same = [
+        ours.sha256 == theirs.sha256
+        for ours, theirs in zip(two.members, first.members, strict=True)
+    ]
+    assert same == [True, False, True], "the second of three has the second teacher"
+
+
 def test_members_differ(distilled: Distilled) -> None:
     one, other = distilled.store.load(distilled.manifest.id).members
     assert not same_weights(one, other)
@@ -123,8 +149,10 @@ def test_a_run_that_was_not_forgotten_trains_nothing_again(
 
 
 def test_nothing_is_left_of_a_run_that_is_forgotten(data: Path, store: Store) -> None:
-    run(store, data, SHORT)
+    run(store, data, replace(RECIPE, members=1, epochs=1))
+    assert store.files.list("runs/job")
     forget_run(store, "job")
+    assert not store.files.list("runs")
 
 
 def test_a_finished_teacher_leaves_no_checkpoints(distilled: Distilled) -> None:
@@ -137,7 +165,10 @@ def test_it_tells_the_plan_and_then_each_part_in_turn(distilled: Distilled) -> N
     events = [event for event in distilled.events if not isinstance(event, BatchDone)]
     assert isinstance(events[0], DataRead)
     assert events[0].total == 4 * (24 + 8)
-    plan = next(event for event in events if isinstance(event, Planned))
+    plan, memory = (event for event in events if isinstance(event, (Planned, MemoryPlanned)))
+    assert isinstance(plan, Planned)
+    assert isinstance(memory, MemoryPlanned)
+    assert memory.plan.together == 1, "with one core"
     assert [(part.part, part.network, part.epochs) for part in plan.parts] == [
         (teacher, "resnet8", 1),
         (first, "resnet8", 2),
@@ -199,78 +230,14 @@ def test_the_work_can_be_stopped_while_pictures_are_read(data: Path, store: Stor
     assert [type(event) for event in events] == [DataRead]
 
 
-def test_other_pictures_under_the_same_name_do_not_meet_old_checkpoints(
-    tmp_path: Path, data: Path, store: Store
-) -> None:
-    plain = replace(RECIPE, members=1)
-    report, check = stop_when(lambda event: isinstance(event, EpochDone))
-    with pytest.raises(JobCancelled):
-        run(store, data, plain, report=report, check=check)
-    write_dataset(tmp_path / "others/noise", seed=1)
-    events: list[Event] = []
-    run(store, tmp_path / "others", plain, report=events.append)
-    assert not [event for event in events if isinstance(event, Resumed)]
-
-
 def test_an_ensemble_teaches_the_next(distilled: Distilled, data: Path) -> None:
     recipe = replace(
-        RECIPE, name="second", members=1, epochs=1, teacher=EnsembleTeacher(distilled.manifest.id)
+        RECIPE,
+        name="second",
+        members=1,
+        epochs=1,
+        teacher=(EnsembleTeacher(distilled.manifest.id),),
     )
     manifest = run(distilled.store, data, recipe)
-    assert manifest.teacher == distilled.manifest.id
+    assert manifest.teachers == (distilled.manifest.id,)
     distilled.store.files.delete(f"ensembles/{manifest.id}")
-
-
-# Data sets of all kinds.
-
-SHORT = replace(RECIPE, members=1, epochs=1)
-
-
-def test_a_data_set_without_test_pictures_is_fine(tmp_path: Path, store: Store) -> None:
-    write_dataset(tmp_path / "data/noise", train=8)
-    manifest = run(store, tmp_path / "data", SHORT)
-    assert manifest.metrics.keys() == manifest.predictions.keys() == {"validation"}
-    assert manifest.metrics["validation"]["pictures"] == 8
-
-
-def test_validation_pictures_of_its_own_are_used(tmp_path: Path, store: Store) -> None:
-    write_dataset(tmp_path / "data/noise", train=8, val=3)
-    recipe = replace(SHORT, batch_size=32)  # as many as there are: none were held out
-    assert run(store, tmp_path / "data", recipe).metrics["validation"]["pictures"] == 12
-
-
-def test_a_batch_larger_than_the_pictures_left_is_refused(data: Path, store: Store) -> None:
-    recipe = replace(RECIPE, batch_size=73)  # of 96 pictures 24 validate
-    with pytest.raises(InvalidRecipe) as refused:
-        run(store, data, recipe)
-    (problem,) = refused.value.problems
-    assert problem.field == "batch_size"
-    assert problem.reason == "73 is more than the 72 pictures to train on"
-
-
-def test_a_bad_recipe_is_refused_before_anything_is_read(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InvalidRecipe, match=r"members: 0 .*epochs: 0"):
-        run(store, tmp_path / "nowhere", replace(RECIPE, members=0, epochs=0))
-
-
-def test_missing_data_is_named(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset, match="nowhere/noise"):
-        run(store, tmp_path / "nowhere")
-
-
-def test_the_seed_of_a_recipe_does_not_change_which_pictures_validate(
-    data: Path, store: Store
-) -> None:
-    one, other = (run(store, data, replace(SHORT, seed=seed)) for seed in (0, 1))
-    assert one.members != other.members
-    # Mean and deviation of the pictures that were trained on: the same pictures.
-    assert one.normalisation == other.normalisation
-
-
-def test_normalisation_is_mean_and_deviation_of_each_channel() -> None:
-    images = torch.zeros(2, 3, 1, 2, dtype=torch.uint8)
-    images[0, 0] = 255
-    images[:, 1] = 51
-    normalisation = normalisation_of(Pictures(images, torch.zeros(2)))
-    assert normalisation.mean == (0.5, 0.2, 0.0)
-    assert normalisation.std == (0.5, 0.0001, 0.0001)

@@ -10,7 +10,7 @@ import pytest
 from app.problems import ANSWERS, HTTP_ANSWERS, INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE
 from app.service import create_app
 from app.settings import Settings
-from training.recipe import PRESETS, EnsembleTeacher, Recipe, TrainedTeacher
+from training.recipe import PRESETS, EnsembleTeacher, Recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -71,12 +71,13 @@ def test_the_table_of_presets_says_what_the_presets_are() -> None:
 
 
 def _teacher(recipe: Recipe) -> str:
-    match recipe.teacher:
-        case TrainedTeacher(student, epochs):
-            return f"{student}, {epochs}"
-        case EnsembleTeacher(ensemble):
-            return ensemble
-    return "none"
+    each = [
+        teacher.ensemble
+        if isinstance(teacher, EnsembleTeacher)
+        else f"{teacher.student}, {teacher.epochs}"
+        for teacher in recipe.teacher
+    ]
+    return "; ".join(each) or "none"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

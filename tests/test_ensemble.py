@@ -1,11 +1,13 @@
 """The ensemble answers with the softmax of each member; its manifest survives JSON."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from models.artefacts import FileRecord
 from models.ensemble import Ensemble, EnsembleManifest, Normalisation, manifest_from_dict
 from models.errors import CorruptArtefact
 from models.store import Store
@@ -66,16 +68,23 @@ def test_a_manifest_survives_json(manifest: EnsembleManifest) -> None:
     assert manifest_from_dict(as_json(manifest), "here") == manifest
 
 
+def test_teachers_and_report_survive_json(manifest: EnsembleManifest) -> None:
+    full = replace(manifest, teachers=("a", "b"), report=FileRecord("report.json", "00", 2))
+    assert manifest_from_dict(as_json(full), "here") == full
+
+
 def test_a_manifest_counts_the_bytes_of_its_members(manifest: EnsembleManifest) -> None:
     assert manifest.bytes == sum(member.bytes for member in manifest.members) > 2 * 4 * 78_000
 
 
 def test_another_format_is_refused_with_the_known_one(manifest: EnsembleManifest) -> None:
-    with pytest.raises(CorruptArtefact, match="somewhere: format 99, this version reads 1"):
+    with pytest.raises(CorruptArtefact, match="somewhere: format 99, this version reads 2"):
         manifest_from_dict(as_json(manifest) | {"format": 99}, "somewhere")
 
 
-@pytest.mark.parametrize("field", ["id", "classes", "normalisation", "members", "predictions"])
+@pytest.mark.parametrize(
+    "field", ["id", "classes", "normalisation", "members", "predictions", "teachers"]
+)
 def test_a_missing_field_is_refused_with_the_file(manifest: EnsembleManifest, field: str) -> None:
     data = as_json(manifest)
     del data[field]
@@ -89,6 +98,7 @@ def test_a_missing_field_is_refused_with_the_file(manifest: EnsembleManifest, fi
         *({"surprise": 1}, {"members": [{"file": "x"}]}, {"normalisation": None}),
         *({"predictions": []}, {"members": []}, {"classes": ["one"]}, {"classes": [1, 2]}),
         *({"size": "32"}, {"size": 0}, {"temperature": 0}, {"temperature": None}),
+        *({"teachers": None}, {"report": 1}, {"report": {"file": "x"}}),
         *({"network": None}, {"network": "vgg8"}, {"metrics": {}}),
         {"normalisation": {"mean": ["a", "b", "c"], "std": [1, 1, 1]}},
         {"normalisation": {"mean": [0, 0, 0], "std": [0, 1, 1]}},

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -87,12 +88,29 @@ def test_an_ensemble_tells_everything(client: httpx.Client, first: EnsembleManif
         member.sha256 for member in first.members
     ]
     assert detail["recipe"] == first.recipe
+    assert detail["teachers"] == list(first.teachers)
     assert detail["metrics"] == first.metrics
     assert (detail["temperature"], detail["size"]) == (first.temperature, first.size)
     assert detail["normalisation"] == {
         "mean": list(first.normalisation.mean),
         "std": list(first.normalisation.std),
     }
+
+
+def test_an_ensemble_has_a_report_if_one_was_made(
+    client: httpx.Client, store: Store, first: EnsembleManifest
+) -> None:
+    report = {"curves": {"member 0": []}, "splits": {"validation": {"confusion": None}}}
+    predictions = {"validation": store.predictions(first.id, "validation")}
+    weights = [member.state_dict() for member in store.load(first.id).members]
+    third = store.publish(replace(first, name="third"), weights, predictions, report)
+    assert client.get(f"/ensembles/{third.id}/report").json() == report
+    assert client.get(f"/ensembles/{third.id}").json()["report"]["file"] == "report.json"
+    assert client.get(f"/ensembles/{first.id}").json()["report"] is None
+    for id_ in (first.id, "nobody"):
+        problem_of(client.get(f"/ensembles/{id_}/report"), 404, "ensemble-not-found")
+    damage(store, f"ensembles/{third.id}/report.json")
+    problem_of(client.get(f"/ensembles/{third.id}/report"), 503, "corrupt-artefact")
 
 
 @pytest.mark.parametrize("id_", ["nobody", "%2e%2e", "..%2F..%2Fetc", "%00", "a" * 500, "-"])

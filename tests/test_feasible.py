@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from models.ensemble import EnsembleManifest
 from models.errors import FieldProblem, InvalidRecipe
 from models.store import Store
 from tests.tiny import COLOURS, RECIPE, publish
@@ -118,17 +119,33 @@ def test_a_teacher_has_not_seen_what_is_validated_on(data: Path, store: Store) -
     assert problem.reason.startswith(f"{id_} held out only 0.25")
 
 
+def check(manifest: EnsembleManifest, has_own_validation: bool, fraction: float) -> None:
+    check_ensemble_teacher(
+        manifest,
+        "noise",
+        tuple(COLOURS),
+        has_own_validation=has_own_validation,
+        validation_fraction=fraction,
+    )
+
+
 def test_validation_pictures_of_their_own_no_teacher_has_seen(store: Store) -> None:
     manifest = publish(store)
-    check_ensemble_teacher(manifest, "noise", tuple(COLOURS), True, 0.5)
+    check_ensemble_teacher(
+        manifest, "noise", tuple(COLOURS), has_own_validation=True, validation_fraction=0.5
+    )
     with pytest.raises(InvalidRecipe, match="validation_fraction: "):
-        check_ensemble_teacher(manifest, "noise", tuple(COLOURS), False, 0.5)
+        check_ensemble_teacher(
+            manifest, "noise", tuple(COLOURS), has_own_validation=False, validation_fraction=0.5
+        )
 
 
 def test_a_teacher_that_does_not_say_what_it_held_out_may_have_seen_all(store: Store) -> None:
     manifest = publish(store, recipe={})
     with pytest.raises(InvalidRecipe, match=r"validation_fraction: .* held out only 0\.0"):
-        check_ensemble_teacher(manifest, "noise", tuple(COLOURS), False, 0.001)
+        check_ensemble_teacher(
+            manifest, "noise", tuple(COLOURS), has_own_validation=False, validation_fraction=0.001
+        )
 
 
 def test_all_that_is_wrong_is_told_at_once(data: Path, store: Store) -> None:

@@ -20,6 +20,7 @@ CONTRACT = {
     ("GET", "/jobs/{id}/events"): {200, 404, 422, 503},
     ("GET", "/ensembles"): {200, 503},
     ("GET", "/ensembles/{id}"): {200, 404, 422, 503},
+    ("GET", "/ensembles/{id}/report"): {200, 404, 422, 503},
     ("PUT", "/ensembles/serving"): {200, 400, 404, 413, 422, 503, 507},
     ("GET", "/healthz"): {200},
     ("GET", "/readyz"): {200, 503},

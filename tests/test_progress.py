@@ -95,7 +95,7 @@ def test_nothing_is_left_at_the_end() -> None:
 
 
 def test_a_part_is_called_by_its_role_and_index() -> None:
-    assert [str(part) for part in (TEACHER, FIRST, SECOND)] == ["teacher", "member 0", "member 1"]
+    assert [str(part) for part in (TEACHER, FIRST, SECOND)] == ["teacher 0", "member 0", "member 1"]
 
 
 def test_operations_are_those_of_the_literature() -> None:
@@ -103,3 +103,22 @@ def test_operations_are_those_of_the_literature() -> None:
     assert operations("resnet20", 32) == pytest.approx(2 * 40.8e6, rel=0.01)
     assert operations("resnet32", 32) == pytest.approx(2 * 69.1e6, rel=0.01)
     assert operations("resnet8", 64) == pytest.approx(4 * operations("resnet8", 32), rel=0.01)
+
+
+def test_a_part_that_goes_back_to_its_checkpoint_takes_the_share_back() -> None:
+    time_left = TimeLeft()
+    for event in (PLAN, epoch(FIRST, 1), BatchDone(FIRST, 2, 0.5)):
+        time_left(event)
+    assert time_left.share == pytest.approx(0.075)
+    time_left(Resumed(FIRST, (epoch(FIRST, 1),)))  # memory ran out in the second epoch
+    assert time_left.share == pytest.approx(0.05)
+    assert time_left.seconds_left is not None
+    assert time_left.seconds_left > 0
+
+
+def test_answers_count_a_view_as_an_epoch() -> None:
+    answers = Part("answers", 1)
+    time_left = TimeLeft()
+    time_left(Planned((PlannedPart(answers, "", epochs=4, operations_per_epoch=25.0),)))
+    time_left(BatchDone(answers, 2, 0.5))
+    assert time_left.share == pytest.approx(1.5 / 4)

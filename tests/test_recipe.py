@@ -7,16 +7,9 @@ from typing import Any
 import pytest
 
 from models.errors import InvalidRecipe
-from training.recipe import (
-    BOUNDS,
-    PRESETS,
-    EnsembleTeacher,
-    Recipe,
-    TrainedTeacher,
-    check_recipe,
-    digest_of,
-    recipe_from_dict,
-)
+from training.bounds import BOUNDS
+from training.recipe import PRESETS, EnsembleTeacher, Recipe, TrainedTeacher, digest_of
+from training.recipe_check import check_recipe, recipe_from_dict
 
 
 def bad_fields(recipe: Recipe) -> list[str]:
@@ -29,7 +22,11 @@ def bad_fields(recipe: Recipe) -> list[str]:
 def with_number(field: str, value: float) -> Recipe:
     changed: Any = {field: value}
     if field == "teacher.epochs":
-        changed = {"teacher": TrainedTeacher("resnet8", value)}  # type: ignore[arg-type]
+        changed = {"teacher": (TrainedTeacher("resnet8", value),)}  # type: ignore[arg-type]
+    if field == "teacher.seed":
+        changed = {"teacher": (TrainedTeacher("resnet8", seed=value),)}  # type: ignore[arg-type]
+    if field == "distillation_weight_spread":
+        changed = {field: value, "distillation_weight": 0.5}
     return replace(Recipe(), **{"nesterov": False, "schedule": "constant", **changed})
 
 
@@ -61,8 +58,16 @@ def test_the_seed_preset_is_the_seed_work_field_by_field() -> None:
         "augmentation": "none",
         "validation_fraction": 0.2,  # 40,000 and 10,000
         "precision": "fp32",
-        "teacher": {"student": "resnet50", "epochs": 60},
-        # ours
+        "teacher": {"student": "resnet50", "epochs": 60, "seed": 0},
+        # ours, and what it does not have
+        "optimiser": "sgd",
+        "muon_learning_rate": 0.1,
+        "muon_weight_decay": 2e-2,
+        "initialisation": "he",
+        "distillation_loss": "kl",
+        "temperature_spread": 1.0,
+        "distillation_weight_spread": 0.0,
+        "teacher_views": 0,
         "preset": "seed",
         "name": "",
         "seed": 0,
@@ -80,15 +85,23 @@ def test_every_bad_field_is_named_at_once() -> None:
         dataset="a/b",
         student="vgg8",
         members=0,
-        teacher=TrainedTeacher("vgg13", epochs=0),
+        teacher=(TrainedTeacher("vgg13", epochs=0, seed=-1),),
+        teacher_views=-1,
         epochs=0,
         batch_size=1,
+        optimiser="adam",  # type: ignore[arg-type]
         learning_rate=0.0,
+        muon_learning_rate=0.0,
         momentum=1.0,
         weight_decay=-1.0,
+        muon_weight_decay=-1.0,
         schedule="step",  # type: ignore[arg-type]
+        initialisation="zeros",  # type: ignore[arg-type]
+        distillation_loss="mse",  # type: ignore[arg-type]
         temperature=0.0,
+        temperature_spread=0.5,
         distillation_weight=1.5,
+        distillation_weight_spread=0.6,
         label_smoothing=1.0,
         augmentation="cutout",
         precision="int8",  # type: ignore[arg-type]
@@ -96,8 +109,10 @@ def test_every_bad_field_is_named_at_once() -> None:
         seed=-1,
         promote="maybe",  # type: ignore[arg-type]
     )
-    every = set(recipe.to_dict()) - {"teacher", "nesterov"} | {"teacher.student", "teacher.epochs"}
-    assert bad_fields(recipe) == sorted(every)
+    of_teacher = {"teacher.student", "teacher.epochs", "teacher.seed"}
+    assert bad_fields(recipe) == sorted(
+        set(recipe.to_dict()) - {"teacher", "nesterov"} | of_teacher
+    )
     with pytest.raises(InvalidRecipe, match=r"members: 0 is not between 1 and 100; .*'vgg8'"):
         check_recipe(recipe)
 
@@ -119,7 +134,7 @@ def test_both_ends_of_a_range_belong_to_it_and_nothing_beyond(field: str) -> Non
 
 def test_every_number_has_bounds() -> None:
     numbers = {name for name, value in Recipe().to_dict().items() if type(value) in (int, float)}
-    assert numbers | {"teacher.epochs"} == set(BOUNDS)
+    assert numbers | {"teacher.epochs", "teacher.seed"} == set(BOUNDS)
 
 
 @pytest.mark.parametrize("name", ["..", ".x", "-x", "a/b", "a b", "ä", "x\n", "x" * 65])
@@ -139,9 +154,9 @@ def test_nesterov_without_momentum_is_refused() -> None:
 
 
 def test_a_teacher_is_checked_as_a_student_is() -> None:
-    assert bad_fields(Recipe(teacher=TrainedTeacher("lenet", 5))) == ["teacher.student"]
-    check_recipe(Recipe(teacher=TrainedTeacher("resnet8x4", 5)))
-    check_recipe(Recipe(teacher=None))
+    assert bad_fields(Recipe(teacher=(TrainedTeacher("lenet", 5),))) == ["teacher.student"]
+    check_recipe(Recipe(teacher=(TrainedTeacher("resnet8x4", 5),)))
+    check_recipe(Recipe(teacher=()))
 
 
 # To JSON and back.
@@ -151,8 +166,9 @@ def test_a_teacher_is_checked_as_a_student_is() -> None:
     "recipe",
     [
         *PRESETS.values(),
-        Recipe(teacher=None, name="mine"),
-        Recipe(teacher=EnsembleTeacher("a-1")),
+        Recipe(teacher=(), name="mine"),
+        Recipe(teacher=(EnsembleTeacher("a-1"),)),
+        Recipe(teacher=(TrainedTeacher("resnet8", 3), TrainedTeacher("resnet8", 3, seed=1))),
         Recipe(seed=2**53 - 1, learning_rate=1 / 3),
     ],
 )
@@ -162,7 +178,7 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
 
 def test_what_is_left_out_takes_its_default() -> None:
     assert recipe_from_dict({}) == Recipe()
-    assert recipe_from_dict({"members": 3, "teacher": None}) == Recipe(members=3, teacher=None)
+    assert recipe_from_dict({"members": 3, "teacher": None}) == Recipe(members=3, teacher=())
 
 
 def test_unknown_fields_are_refused_by_name() -> None:
@@ -170,7 +186,13 @@ def test_unknown_fields_are_refused_by_name() -> None:
         recipe_from_dict({"lr": 0.1, "epochs": 1, "optimizer": "adam"})
 
 
-@pytest.mark.parametrize("teacher", ["resnet20", {"student": "resnet20"}, {}, {"ensemble": 1}, 5])
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        *("resnet20", {"student": "resnet20"}, {}, {"ensemble": 1}, 5),
+        *([None], [[]], [{"ensemble": "a-1"}, "resnet20"]),
+    ],
+)
 def test_a_teacher_that_is_none_of_the_known_kinds_is_refused(teacher: object) -> None:
     with pytest.raises(InvalidRecipe, match=r"teacher: .* is neither"):
         recipe_from_dict({"teacher": teacher})

@@ -11,7 +11,7 @@ from app.schemas import Prediction
 from models.ensemble import Ensemble
 from models.pictures import decode_picture
 from models.store import Store
-from training.recipe import recipe_from_dict
+from training.recipe_check import recipe_from_dict
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 

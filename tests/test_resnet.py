@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.resnet import build_network, is_network, network_names
+from models.resnet import ResNet, build_network, is_network, network_names, stack, unstack
 
 PARAMETERS = {
     # 6n+2 with 16, 32, 64 channels and projections with BatchNorm, 100 classes. ResNet-14's count
@@ -79,3 +79,63 @@ def test_an_unknown_network_is_refused_by_name(name: str) -> None:
     assert not is_network(name)
     with pytest.raises(ValueError, match="unknown network"):
         build_network(name, classes=10)
+
+
+# Side by side.
+
+
+def three_networks(name: str) -> tuple[ResNet, list[ResNet]]:
+    """Return networks of other weights and running statistics, side by side and each alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        alone = [build_network(name, classes=5).eval() for _ in range(3)]
+        for network in alone:
+            for of, buffer in network.named_buffers():
+                if of.endswith("running_mean"):
+                    buffer.normal_(std=0.1)
+                if of.endswith("running_var"):
+                    buffer.uniform_(0.5, 1.5)
+        beside = build_network(name, classes=5, members=3).eval()
+    beside.load_state_dict(stack([network.state_dict() for network in alone]))
+    return beside, alone
+
+
+# resnet50 has the other kind of block; the wide one has more channels than its stem.
+@pytest.mark.parametrize("name", ["resnet8", "resnet8x2", "resnet50"])
+def test_networks_side_by_side_answer_as_each_alone(name: str) -> None:
+    beside, alone = three_networks(name)
+    pictures = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        answers = beside(pictures)
+        expected = [one(own) for one, own in zip(alone, pictures.chunk(3, dim=1), strict=True)]
+    assert answers.shape == (2, 15)
+    torch.testing.assert_close(answers, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_side_by_side_sees_its_own_pictures_only() -> None:
+    beside, _ = three_networks("resnet8")
+    pictures = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(1))
+    pictures.requires_grad_()
+    (gradient,) = torch.autograd.grad(beside(pictures)[:, 5:10].sum(), pictures)
+    assert gradient[:, 3:6].abs().sum() > 0
+    assert torch.equal(gradient[:, :3], torch.zeros(2, 3, 8, 8))
+    assert torch.equal(gradient[:, 6:], torch.zeros(2, 3, 8, 8))
+
+
+def test_unstack_undoes_stack() -> None:
+    beside, alone = three_networks("resnet8")
+    for state, network in zip(unstack(beside.state_dict(), 3), alone, strict=True):
+        expected = network.state_dict()
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[key], expected[key]) for key in state)
+    again = stack(unstack(beside.state_dict(), 3))
+    assert all(torch.equal(again[key], tensor) for key, tensor in beside.state_dict().items())
+
+
+def test_members_side_by_side_have_the_parameters_of_each() -> None:
+    with torch.device("meta"):
+        count = [
+            sum(parameter.numel() for parameter in build_network("resnet50", 10, m).parameters())
+            for m in (1, 3)
+        ]
+    assert count[1] == 3 * count[0]

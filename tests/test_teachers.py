@@ -10,80 +10,89 @@ from torch import Tensor
 
 from models.errors import InvalidRecipe, JobCancelled
 from models.store import Store
+from tests.lessons import stopping_after
 from tests.tiny import COLOURS, RECIPE, go_on, noise, publish
 from training.datasets import Dataset, Pictures
-from training.distill import normalisation_of
-from training.fit import Lesson, Run, Teach
-from training.losses import distillation_loss, soften
-from training.progress import BatchDone, Event, PartDone, Resumed
+from training.fit import Lesson, Run
+from training.losses import softened_divergence
+from training.progress import BatchDone, EpochDone, Event, Part, Resumed
 from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher
-from training.teachers import TEACHER, ensemble_teacher, teacher_digest, trained_teacher
+from training.teachers import (
+    ensemble_teacher,
+    find_teacher,
+    network_teacher,
+    teacher_digest,
+    train_teacher,
+)
+from training.views import Teach
+from training.work import normalisation_of
 
 CPU = torch.device("cpu")
-PICTURES = Pictures(noise(32), torch.arange(32) % 4)
+TEACHER = Part("teacher")
+PICTURES = Pictures(noise(32)[..., :16, :16], torch.arange(32) % 4)
 DATASET = Dataset("noise", "of the pictures", tuple(COLOURS), PICTURES, None, None)
 LESSON = Lesson(PICTURES, PICTURES, normalisation_of(PICTURES), len(COLOURS))
 WANTED = TrainedTeacher("resnet8", epochs=1)
 
 
-def teacher_from(
-    store: Store, recipe: Recipe = RECIPE, wanted: TrainedTeacher = WANTED, **run: Any
+def trained(
+    store: Store,
+    recipe: Recipe = RECIPE,
+    wanted: TrainedTeacher = WANTED,
+    part: Part = TEACHER,
+    **run: Any,
 ) -> tuple[Teach, list[Event]]:
+    """Train a teacher where there is none yet; return it, and what was told."""
     told: list[Event] = []
     watched = Run(CPU, told.append, run.get("check", go_on))
-    return trained_teacher(recipe, wanted, DATASET, LESSON, store=store, run=watched), told
+    digest = teacher_digest(recipe, wanted, DATASET)
+    if find_teacher(store, digest, part) is None:
+        train_teacher(recipe, wanted, part, LESSON, digest, store=store, run=watched)
+    found = find_teacher(store, digest, part)
+    assert found is not None
+    return network_teacher(found[0], recipe, LESSON, CPU), told
 
 
 def was_trained(told: list[Event]) -> bool:
     return any(isinstance(event, BatchDone) for event in told)
 
 
-def test_a_teacher_gives_softened_probabilities(store: Store) -> None:
-    images = noise(5, seed=3)
-    teach, _ = teacher_from(store)
-    hot, _ = teacher_from(store, replace(RECIPE, temperature=100.0))
-    torch.testing.assert_close(teach(images).sum(dim=1), torch.ones(5))
-    assert teach(images).shape == (5, 4)
-    torch.testing.assert_close(hot(images), torch.full((5, 4), 0.25), atol=0.05, rtol=0)
-    assert teach(images).std() > hot(images).std()
-
-
-def test_the_second_job_finds_the_teacher_of_the_first(store: Store) -> None:
-    first, told = teacher_from(store)
-    assert was_trained(told)
-    (curve,) = ((event,) for event in told if type(event).__name__ == "EpochDone")
-    second, told = teacher_from(store)
-    assert told == [Resumed(TEACHER, curve), PartDone(TEACHER)]  # type: ignore[arg-type]
-    assert torch.equal(first(noise(9)), second(noise(9)))
-
-
-def test_a_student_can_learn_from_what_a_teacher_gives(store: Store) -> None:
-    teach, _ = teacher_from(store)
-    logits = torch.zeros(4, 4, requires_grad=True)
-    distillation_loss(logits, teach(noise(4)), 4.0).backward()  # type: ignore[no-untyped-call]
+def test_a_teacher_gives_logits_that_a_student_can_learn_from(store: Store) -> None:
+    teach, _ = trained(store)
+    answers = teach(noise(5, seed=3))
+    assert answers.shape == (5, 4)
+    assert answers.dtype == torch.float32
+    assert not answers.requires_grad
+    logits = torch.zeros(5, 4, requires_grad=True)
+    softened_divergence(logits, answers, 4.0).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad.abs().sum() > 0
 
 
-def test_a_teacher_learns_from_labels_alone_and_leaves_no_checkpoints(store: Store) -> None:
-    teacher_from(store)
+def test_the_second_job_finds_the_teacher_of_the_first_with_its_curve(store: Store) -> None:
+    first, told = trained(store)
+    (epoch,) = (event for event in told if isinstance(event, EpochDone))
+    second, nothing = trained(store)
+    assert nothing == []
+    assert torch.equal(first(noise(9)), second(noise(9)))
+    found = find_teacher(store, teacher_digest(RECIPE, WANTED, DATASET), TEACHER)
+    assert found is not None
+    assert found[1] == (epoch,)
+
+
+def test_a_teacher_leaves_no_checkpoints(store: Store) -> None:
+    trained(store)
     (digest,) = store.files.list("teachers")
     assert store.files.list(f"teachers/{digest}") == ["manifest.json", "teacher.safetensors"]
 
 
 def test_an_interrupted_teacher_goes_on_and_ends_the_same(store: Store, tmp_path: Path) -> None:
     wanted = replace(WANTED, epochs=2)
-    left = iter(range(4))
-
-    def check() -> None:
-        if next(left, None) is None:
-            raise JobCancelled
-
     with pytest.raises(JobCancelled):
-        teacher_from(store, wanted=wanted, check=check)
-    teach, told = teacher_from(store, wanted=wanted)
+        trained(store, wanted=wanted, check=stopping_after(4))
+    teach, told = trained(store, wanted=wanted)
     assert isinstance(told[0], Resumed)
-    undisturbed, _ = teacher_from(Store(tmp_path / "other"), wanted=wanted)
+    undisturbed, _ = trained(Store(tmp_path / "other"), wanted=wanted)
     assert torch.equal(teach(noise(9)), undisturbed(noise(9)))
 
 
@@ -91,10 +100,10 @@ def test_an_interrupted_teacher_goes_on_and_ends_the_same(store: Store, tmp_path
 def test_a_damaged_teacher_is_named_and_trained_again(
     store: Store, file: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole, _ = teacher_from(store)
+    whole, _ = trained(store)
     (digest,) = store.files.list("teachers")
     store.files.write(f"teachers/{digest}/{file}", b"")
-    again, told = teacher_from(store)
+    again, told = trained(store)
     assert was_trained(told)
     assert f"{digest}/{file}" in caplog.text
     assert torch.equal(whole(noise(9)), again(noise(9)))
@@ -108,11 +117,17 @@ def test_a_damaged_teacher_is_named_and_trained_again(
     [
         {"name": "other"},
         {"preset": "strong"},
+        {"seed": 1},
         {"student": "resnet20"},
         {"members": 7},
         {"epochs": 9},
         {"temperature": 9.0},
+        {"temperature_spread": 2.0},
+        {"distillation_loss": "dkd"},
         {"distillation_weight": 0.9},
+        {"distillation_weight_spread": 0.1},
+        {"teacher_views": 4},
+        {"teacher": (WANTED, EnsembleTeacher("a"))},
         {"promote": "always"},
     ],
 )
@@ -124,9 +139,12 @@ def test_what_only_members_feel_does_not_train_another(change: dict[str, Any]) -
 @pytest.mark.parametrize(
     "change",
     [
-        {"seed": 1},
+        {"optimiser": "muon"},
         {"learning_rate": 0.01},
+        {"muon_learning_rate": 0.01},
+        {"muon_weight_decay": 0.01},
         {"batch_size": 8},
+        {"initialisation": "dirac"},
         {"label_smoothing": 0.1},
         {"augmentation": "none"},
         {"precision": "bf16"},
@@ -139,20 +157,35 @@ def test_what_a_teacher_feels_trains_another(change: dict[str, Any]) -> None:
     assert teacher_digest(other, WANTED, DATASET) != teacher_digest(RECIPE, WANTED, DATASET)
 
 
-def test_another_network_epoch_or_picture_trains_another_and_a_folders_name_does_not() -> None:
+def test_another_network_epoch_seed_or_picture_trains_another() -> None:
     digest = teacher_digest(RECIPE, WANTED, DATASET)
-    for wanted in (replace(WANTED, epochs=2), replace(WANTED, student="resnet14")):
-        assert teacher_digest(RECIPE, wanted, DATASET) != digest
+    for change in ({"epochs": 2}, {"student": "resnet14"}, {"seed": 1}):
+        assert teacher_digest(RECIPE, replace(WANTED, **change), DATASET) != digest
     assert teacher_digest(RECIPE, WANTED, replace(DATASET, digest="of others")) != digest
+
+
+def test_the_name_of_a_data_sets_folder_does_not_train_another() -> None:
     renamed = replace(RECIPE, dataset="other"), WANTED, replace(DATASET, name="other")
-    assert teacher_digest(*renamed) == digest
+    assert teacher_digest(*renamed) == teacher_digest(RECIPE, WANTED, DATASET)
 
 
-def test_another_seed_really_trains_another(store: Store) -> None:
-    one, _ = teacher_from(store)
-    other, told = teacher_from(store, replace(RECIPE, seed=1))
+def test_the_seed_of_the_teacher_decides_its_weights_and_that_of_the_job_does_not(
+    store: Store, tmp_path: Path
+) -> None:
+    images = noise(3)
+    one, _ = trained(store)
+    of_another_job, _ = trained(Store(tmp_path / "other"), replace(RECIPE, seed=1))
+    assert torch.equal(one(images), of_another_job(images))
+    other, told = trained(store, wanted=replace(WANTED, seed=1))
     assert was_trained(told)
-    assert not torch.equal(one(noise(3)), other(noise(3)))
+    assert not torch.equal(one(images), other(images))
+
+
+def test_a_teacher_is_the_same_whichever_place_it_has(store: Store, tmp_path: Path) -> None:
+    first, _ = trained(store)
+    second, told = trained(Store(tmp_path / "other"), part=Part("teacher", 1))
+    assert {event.part for event in told} == {Part("teacher", 1)}  # type: ignore[union-attr]
+    assert torch.equal(first(noise(3)), second(noise(3)))
 
 
 # A finished ensemble.
@@ -162,13 +195,30 @@ def taught_by(store: Store, id_: str, recipe: Recipe = RECIPE, dataset: Dataset 
     return ensemble_teacher(recipe, EnsembleTeacher(id_), dataset, store, CPU)
 
 
-def test_an_ensemble_teaches_the_average_of_its_members(store: Store) -> None:
-    id_ = publish(store).id
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_an_ensembles_logits_soften_to_the_average_of_its_members_softened_softmax(
+    temperature: float, store: Store
+) -> None:
+    id_ = publish(store, members=3).id
     images = noise(5)
     ensemble = store.load(id_)
     pictures = ensemble.manifest.normalisation(images)
-    expected: list[Tensor] = [soften(member(pictures), 4.0) for member in ensemble.members]
-    torch.testing.assert_close(taught_by(store, id_)(images), sum(expected) / 2)
+    with torch.no_grad():
+        members: list[Tensor] = [member(pictures) for member in ensemble.members]
+    expected = sum((logits / temperature).softmax(dim=1) for logits in members) / 3
+    taught = taught_by(store, id_, replace(RECIPE, temperature=temperature))(images)
+    torch.testing.assert_close((taught / temperature).softmax(dim=1), expected)
+
+
+def test_an_ensemble_that_is_certain_gives_finite_logits(store: Store) -> None:
+    first = publish(store)
+    certain = [dict(member.state_dict()) for member in store.load(first.id).members]
+    for weights in certain:
+        weights["classifier.bias"] = torch.tensor([900.0, 0.0, 0.0, 0.0])
+    manifest = store.publish(replace(first, id=""), certain, {})
+    taught = taught_by(store, manifest.id, replace(RECIPE, temperature=0.1))(noise(2))
+    assert taught.isfinite().all()
+    assert (taught[:, 0] - taught[:, 1]).min() > 800
 
 
 def test_an_ensemble_of_other_classes_cannot_teach(store: Store) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.errors import InvalidRecipe, StillhouseError, Stopped
+from models.errors import FieldProblem, InvalidRecipe, StillhouseError, Stopped
 from models.store import Store
 from training.bounds import BOUNDS
 from training.distill import distill, forget_run
@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
                 report=terminal,
                 check=lambda: None,
                 limit_bytes=options.memory_limit_bytes,
+                deterministic=options.deterministic,
             )
         if manifest is None:
             raise RuntimeError("with every piece claimed, none can be in other hands")
@@ -91,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory-limit-bytes", type=int, metavar="N", help="memory training may use"
     )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same bits every time on a GPU, slower"
+    )
     parser.add_argument("--student", metavar="NETWORK", help="such as resnet14 or resnet8x4")
     parser.add_argument(
         "--teacher",
@@ -126,6 +130,10 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         name: value for name in (*NAMES, *NUMBERS) if (value := getattr(options, name)) is not None
     }
     if options.teacher is not None:
+        if None in options.teacher[1:] or (options.teacher[0] is None and options.teacher[1:]):
+            raise InvalidRecipe(
+                [FieldProblem("teacher", "'none' and others contradict each other")]
+            )
         given["teacher"] = tuple(teacher for teacher in options.teacher if teacher is not None)
     recipe = replace(PRESETS[options.preset], **given)
     check_recipe(recipe)

@@ -22,7 +22,8 @@ from training.views import Teach, draw_kept_views
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 500
+_BATCH = 128
+"""Pictures a teacher answers at once: as many as it was trained on, so that it fits as it did."""
 
 
 def answers_folder(recipe: Recipe, teacher: str, dataset: Dataset, is_ensemble: bool) -> str:

@@ -6,6 +6,7 @@ piece, or how often it is interrupted; several processes share a run by claiming
 """
 
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ def distill(
     check: Check,
     claim: Claim = lambda _: True,
     limit_bytes: int | None = None,
+    deterministic: bool = False,
 ) -> EnsembleManifest | None:
     """Train teachers, then members, and publish them as an ensemble.
 
@@ -52,6 +54,8 @@ def distill(
         check: called before each batch; raises ``Stopped`` when the work is to end.
         claim: asked before each piece, and again for one that was granted before.
         limit_bytes: memory that training may use; none for all there is.
+        deterministic: whether only such GPU kernels may be used as give the same bits every time;
+            on a CPU they all do.
 
     Returns:
         The manifest of the published ensemble; none if what is left is in other hands.
@@ -65,6 +69,9 @@ def distill(
         Stopped: from ``check``.
     """
     check_recipe(recipe)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS demands it
+    torch.use_deterministic_algorithms(deterministic)
 
     def read(done: int, total: int) -> None:
         check()
@@ -75,7 +82,7 @@ def distill(
     run = Run(device, Serial(report), check)
     work = prepare(recipe, dataset, store, name, run=run, limit_bytes=limit_bytes)
     report(work.planned())
-    plan = work.plan_memory(recipe, recipe.members)  # now, not after hours of training a teacher
+    plan = work.plan_members()  # now, not after hours of training a teacher
     _log.info("training %s: %s", recipe.display_name(), plan)
     report(MemoryPlanned(plan))
 
@@ -143,6 +150,6 @@ def _members(work: Work, claim: Claim) -> bool:
     def train(parts: list[Part], run: Run) -> None:
         train_members(work, parts, views_of, run)
 
-    plan = work.plan_memory(work.recipe, work.recipe.members)
+    plan = work.plan_members()
     do_together(missing, work.recipe, plan, work, claim=claim, is_done=is_done, do=train)
     return all(map(is_done, work.members))

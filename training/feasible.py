@@ -69,6 +69,7 @@ def check_ensemble_teacher(
     manifest: EnsembleManifest,
     dataset_name: str,
     classes: tuple[str, ...],
+    *,
     has_own_validation: bool,
     validation_fraction: float,
 ) -> None:
@@ -114,8 +115,8 @@ def _problems_with_data(
                 teacher,
                 found.name,
                 found.classes,
-                "val" in found.pictures,
-                recipe.validation_fraction,
+                has_own_validation="val" in found.pictures,
+                validation_fraction=recipe.validation_fraction,
             )
         except InvalidRecipe as error:
             problems += error.problems

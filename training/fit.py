@@ -94,7 +94,7 @@ def fit(
     """
     device, pictures = run.device, len(lesson.train)
     recipes = [recipe.of_member(part.index) for part in parts]
-    network = _side_by_side(recipe, parts, lesson.classes).to(device)
+    network = side_by_side(recipe, parts, lesson.classes).to(device)
     network.to(memory_format=torch.channels_last)
     optimisers = build_optimisers(recipe, network)
     curves: list[tuple[EpochDone, ...]] = [() for _ in parts]
@@ -129,7 +129,8 @@ def fit(
                     logits = _forward(forward, lesson.normalisation, micro)  # [m, n, k]
                 loss = torch.stack([*map(_loss, recipes, logits, micro)])  # [m]
                 loss *= len(micro[0].labels) / recipe.batch_size
-                loss.sum().backward()  # type: ignore[no-untyped-call]  # members share nothing, so each gets its own gradient
+                # Members share nothing, so each gets its own gradient.
+                loss.sum().backward()  # type: ignore[no-untyped-call]
                 total_loss += loss.detach()
             for optimiser, _ in optimisers:
                 optimiser.step()
@@ -138,19 +139,17 @@ def fit(
         with _autocast(recipe, device):
             logits = predict(network, lesson.validation, lesson.normalisation, run)
         seconds = time.perf_counter() - started
-        weights, momenta = (
-            unstack(network.state_dict(), len(parts)),
-            momentum_of(optimisers, network),
-        )
+        weights = unstack(network.state_dict(), len(parts))
+        momenta = momentum_of(optimisers, network)
         for i, part in enumerate(parts):
             train_loss = total_loss[i].item() / steps_per_epoch
             # The last step may have broken weights whose loss was still a number.
             if not (math.isfinite(train_loss) and logits[i].isfinite().all()):
-                reason = (
-                    f"{part} ({recipe.student}) diverged in epoch {epoch}, loss {train_loss:.3g}"
-                )
                 kept = f"epoch {len(curves[i])}" if curves[i] else "none"
-                raise TrainingDiverged(f"{reason}; last good checkpoint: {kept}")
+                raise TrainingDiverged(
+                    f"{part} ({recipe.student}) diverged in epoch {epoch}, loss {train_loss:.3g};"
+                    f" last good checkpoint: {kept}"
+                )
             right = logits[i].argmax(dim=1) == lesson.validation.labels
             accuracy = right.double().mean().item()
             done = EpochDone(part, epoch, recipe.epochs, train_loss, accuracy, seconds)
@@ -205,15 +204,16 @@ def predict(network: ResNet, pictures: Pictures, normalisation: Normalisation, r
     """Return the logits of each of the network's members, float32 [m, n, k] on the CPU."""
     network.eval()
     logits = []
-    for start in range(0, len(pictures), EVALUATION_BATCH):
+    size = min(EVALUATION_BATCH, run.micro_batch or EVALUATION_BATCH)
+    for start in range(0, len(pictures), size):
         run.check()
-        batch = normalisation(pictures.images[start : start + EVALUATION_BATCH].to(run.device))
+        batch = normalisation(pictures.images[start : start + size].to(run.device))
         answers = network(batch.repeat(1, network.members, 1, 1))
         logits.append(answers.float().cpu().unflatten(1, (network.members, -1)).transpose(0, 1))
     return torch.cat(logits, dim=1)
 
 
-def _side_by_side(recipe: Recipe, parts: Sequence[Part], classes: int) -> ResNet:
+def side_by_side(recipe: Recipe, parts: Sequence[Part], classes: int) -> ResNet:
     """Return the parts' freshly initialised networks as one; each as if it were built alone."""
     alone = []
     with _one_initialises, torch.random.fork_rng(devices=[]):

@@ -5,32 +5,22 @@ computed twice, then batches in pieces of at least 64 pictures, which changes wh
 and is therefore last.
 """
 
-import os
-import re
-import resource
-import sys
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from models.errors import NotEnoughMemory
-from models.resnet import build_network
+from training.footprint import memory_of, training_bytes
 from training.recipe import Precision, Recipe
-from training.recompute import recompute_blocks
 
 SMALLEST_MICRO_BATCH = 64
 """BatchNorm's statistics of fewer pictures are too noisy to be called the recipe's."""
 
 _MARGIN = 1.15
 """On activations: the allocator's rounding, and workspace of convolutions."""
-
-_BATCH_BYTES = 100
-"""For each pixel of a batch: indices of the crop, and the picture as bytes and as floats."""
 
 _FIXED_BYTES = 32 * 2**20
 """Of each network: scratch space of the libraries."""
@@ -49,7 +39,8 @@ class MemoryPlan:
         side_by_side: whether those are one network with grouped convolutions; else each has a
             thread of its own.
         threads: CPU threads of each network; 0 on a GPU.
-        micro_batch: most pictures that go through a network at once.
+        batch_size: the recipe's.
+        micro_batch: most pictures of a batch that go through a network at once.
         recompute: whether activations inside blocks are computed twice instead of kept.
         precision: of convolutions.
         answers_bytes: of the teachers' kept answers, part of ``shared_bytes``.
@@ -62,6 +53,7 @@ class MemoryPlan:
     together: int
     side_by_side: bool
     threads: int
+    batch_size: int
     micro_batch: int
     recompute: bool
     precision: Precision
@@ -129,13 +121,14 @@ def plan_memory(
         # Decided once by the recipe and the machine, so that a member that is resumed alone is
         # computed as it was beside others: the number of threads changes the last bits.
         threads=max(1, cores // most) if on_cpu else 0,
+        batch_size=recipe.batch_size,
         micro_batch=recipe.batch_size,
         recompute=False,
         precision=recipe.precision,
         answers_bytes=answers_bytes,
         shared_bytes=shared_bytes,
         each_bytes=0,
-        limit_bytes=limit_bytes or memory_of(device),
+        limit_bytes=memory_of(device) if limit_bytes is None else limit_bytes,
     )
     plan: MemoryPlan | None = None
     for candidate in _retreat(first):
@@ -144,8 +137,8 @@ def plan_memory(
             return plan
     smallest = plan.peak_bytes if plan else 0
     raise NotEnoughMemory(
-        f"one {recipe.student} needs {smallest:,} bytes even in batches of"
-        f" {min(SMALLEST_MICRO_BATCH, recipe.batch_size)} with activations computed twice;"
+        f"one {recipe.student} needs {smallest:,} bytes even with activations computed twice"
+        f" and {plan.micro_batch if plan else 0} pictures at a time;"
         f" the limit is {first.limit_bytes:,}"
     )
 
@@ -168,9 +161,13 @@ def _retreat(plan: MemoryPlan) -> Iterator[MemoryPlan]:
     if not plan.recompute:
         plan = replace(plan, recompute=True)
         yield plan
-    while plan.micro_batch >= 2 * SMALLEST_MICRO_BATCH:
-        plan = replace(plan, micro_batch=plan.micro_batch // 2)
-        yield plan
+    batch, pieces = plan.batch_size, 2
+    while batch // pieces >= SMALLEST_MICRO_BATCH:  # of even pieces, this is the smallest
+        micro_batch = math.ceil(batch / pieces)
+        if micro_batch < plan.micro_batch:
+            plan = replace(plan, micro_batch=micro_batch)
+            yield plan
+        pieces *= 2
 
 
 def _filled(plan: MemoryPlan, network: str, size: int, classes: int) -> MemoryPlan:
@@ -178,90 +175,6 @@ def _filled(plan: MemoryPlan, network: str, size: int, classes: int) -> MemoryPl
     each = (1 + _CHECKPOINT_SHARE) * weights + _MARGIN * plan.micro_batch * activations
     each += _FIXED_BYTES
     return replace(plan, each_bytes=int(each))
-
-
-@cache
-def training_bytes(
-    network: str, size: int, classes: int, precision: Precision, recompute: bool
-) -> tuple[int, int]:
-    """Return bytes of a network's weights, gradients and momentum, and of each picture's pass.
-
-    The second is measured: tensors that a forward pass of two pictures saves for the backward
-    pass, and of those the two largest once more, for the gradients that flow back. With
-    ``recompute``, what is kept between blocks and the most that any one block needs.
-    """
-    with torch.random.fork_rng(devices=[]):
-        built = build_network(network, classes).train()
-    parameters = {parameter.data_ptr() for parameter in built.parameters()}
-    weights = 3 * sum(p.numel() * p.element_size() for p in built.parameters())
-    pictures = 2
-    kept: dict[int, Tensor] = {}  # held, or a freed tensor's address would be given out again
-
-    def save(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in parameters:
-            kept[tensor.data_ptr()] = tensor
-        return tensor
-
-    images = torch.zeros(pictures, 3, size, size)
-    forward = recompute_blocks(built) if recompute else built
-    with (
-        torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor),
-        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"),
-    ):
-        forward(images).float().log_softmax(dim=1).sum()
-    sizes = [tensor.numel() * tensor.element_size() for tensor in kept.values()]
-    # Weights cast to bfloat16 are saved too, and do not grow with the batch.
-    casts = weights // 6 if precision == "bf16" else 0
-    flowing = 2 * max(sizes)
-    if recompute:
-        flowing = max(flowing, pictures * _block_bytes(network, size, classes, precision))
-    each = max(sum(sizes) - casts, 0) + flowing
-    return weights + casts, each // pictures + _BATCH_BYTES * size**2
-
-
-def _block_bytes(network: str, size: int, classes: int, precision: Precision) -> int:
-    """Return what the largest block needs of each picture while it is computed again.
-
-    Somewhat more than half of all activations belong to the first stage, whose pictures are the
-    largest; beside those of one of its blocks there are as many gradients.
-    """
-    _, everything = training_bytes(network, size, classes, precision, recompute=False)
-    with torch.device("meta"):
-        first_stage = next(build_network(network, classes).stages.children())
-    return int(1.2 * everything) // len(list(first_stage.children()))
-
-
-def memory_of(device: torch.device) -> int:
-    """Return the bytes a device has for this process, or what its container may use if less."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [physical]
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        file = Path(name)
-        if file.exists() and re.fullmatch(r"\d+", text := file.read_text().strip()):
-            limits.append(int(text))
-    return min(limits)
-
-
-def peak_resident_bytes() -> int:
-    """Return the most memory this process has held so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts what the parent held when it started this process
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if found:
-            return int(found[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that there was no memory left, on whichever device."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in str(error) or "could not allocate" in str(error)
-    )
 
 
 def _mib(count: int) -> str:

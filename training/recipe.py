@@ -43,6 +43,9 @@ class TrainedTeacher:
 class EnsembleTeacher:
     """A finished ensemble of the store, whose averaged softmax teaches.
 
+    Averaged at the recipe's temperature; members with temperatures of their own soften that average
+    further or less, which is close to, but not, the average at their own.
+
     Attributes:
         ensemble: its id.
     """

@@ -14,6 +14,7 @@ from models.resnet import ResNet
 from models.store import Store
 from training.checkpoints import Checkpoint, Checkpoints, epoch_to_dict
 from training.datasets import Dataset
+from training.feasible import check_ensemble_teacher
 from training.fit import Lesson, Run, fit
 from training.progress import EpochDone, Part
 from training.recipe import (
@@ -137,20 +138,18 @@ def ensemble_teacher(
             pictures that this recipe validates on.
         CorruptArtefact: a file of it is damaged.
     """
-    field = "teacher.ensemble"
     try:
         ensemble = store.load(teacher.ensemble).to(device)
     except EnsembleNotFound as error:
-        raise InvalidRecipe([FieldProblem(field, str(error))]) from error
+        raise InvalidRecipe([FieldProblem("teacher.ensemble", str(error))]) from error
     manifest = ensemble.manifest
-    if manifest.classes != dataset.classes:
-        reason = f"{manifest.id} knows other classes than the data set {dataset.name}"
-        raise InvalidRecipe([FieldProblem(field, reason)])
-    held_out = float(manifest.recipe["validation_fraction"])
-    if dataset.validation is None and held_out < recipe.validation_fraction:
-        reason = f"{manifest.id} held out only {held_out}, so it was trained on pictures that this"
-        reason += " recipe validates on; give at most that much"
-        raise InvalidRecipe([FieldProblem("validation_fraction", reason)])
+    check_ensemble_teacher(
+        manifest,
+        dataset.name,
+        dataset.classes,
+        has_own_validation=dataset.validation is not None,
+        validation_fraction=recipe.validation_fraction,
+    )
 
     @torch.no_grad()  # not inference_mode, whose tensors autograd refuses to keep
     def teach(images: Tensor) -> Tensor:

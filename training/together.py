@@ -17,7 +17,8 @@ import torch
 
 from models.errors import NotEnoughMemory, Stopped
 from training.fit import Run
-from training.memory import MemoryPlan, is_out_of_memory
+from training.footprint import is_out_of_memory
+from training.memory import MemoryPlan
 from training.progress import Event, MemoryPlanned, Part, Report
 from training.recipe import Recipe
 from training.work import Work

@@ -9,6 +9,7 @@ Shape legend: n pictures of a batch, p pictures to train on, v kept views of eac
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -37,10 +38,10 @@ class Batch:
 
     def split(self, size: int) -> list["Batch"]:
         """Return the batch in pieces of at most so many pictures, all of about the same size."""
-        pieces = math.ceil(len(self.labels) / size)
-        size = math.ceil(len(self.labels) / pieces)
-        starts = range(0, len(self.labels), size)
-        return [self._rows(slice(start, start + size)) for start in starts]
+        count = len(self.labels)
+        pieces = math.ceil(count / size)
+        bounds = [count * piece // pieces for piece in range(pieces + 1)]
+        return [self._rows(slice(start, end)) for start, end in pairwise(bounds)]
 
     def _rows(self, rows: slice) -> "Batch":
         taught = None if self.taught is None else self.taught[rows]

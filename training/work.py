@@ -1,16 +1,20 @@
 """What all pieces of a run have in common: recipe, pictures, store, and where results go."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from models.artefacts import read_json, write_json
 from models.ensemble import Normalisation
-from models.errors import FieldProblem, InvalidRecipe
+from models.errors import EnsembleNotFound, FieldProblem, InvalidRecipe
 from models.store import Store
 from training.answers import answers_bytes
 from training.datasets import Dataset, Pictures
+from training.feasible import check_batch_size
 from training.fit import Lesson, Run
-from training.memory import MemoryPlan, peak_resident_bytes, plan_memory, smaller_plan
+from training.footprint import resident_bytes
+from training.memory import MemoryPlan, plan_memory, smaller_plan
+from training.pace import faster_of
 from training.progress import Part, Planned, PlannedPart, operations
 from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher, digest_of
 from training.splits import split_validation
@@ -91,7 +95,7 @@ class Work:
         size = self.lesson.train.images.shape[-1]
         answers = answers_bytes(self.recipe, len(self.lesson.train), self.lesson.classes)
         if self.run.device.type == "cpu":
-            shared = peak_resident_bytes() + answers
+            shared = resident_bytes() + answers
         else:
             shared = self.lesson.train.images.nbytes + answers + _GPU_CONTEXT_BYTES
         return plan_memory(
@@ -105,13 +109,37 @@ class Work:
             limit_bytes=self.limit_bytes,
         )
 
+    def plan_members(self) -> MemoryPlan:
+        """Plan the members' training, as it was planned before on this kind of device if it was.
+
+        On a GPU the choice between side by side and one by one is measured, which could turn out
+        otherwise after an interruption, and with it the last bits of the weights.
+
+        Raises:
+            NotEnoughMemory: not even one member fits.
+        """
+        plan = self.plan_memory(self.recipe, self.recipe.members)
+        name = f"{self.folder}/plan-{plan.device}.json"
+        if self.store.files.exists(name):
+            if not read_json(self.store.files, name)["side_by_side"] and plan.side_by_side:
+                plan = replace(plan, together=1, side_by_side=False)
+            return plan
+        size = self.lesson.train.images.shape[-1]
+        plan = faster_of(plan, self.recipe, size=size, classes=self.lesson.classes)
+        write_json(self.store.files, name, plan.to_dict())
+        return plan
+
     def smaller(self, plan: MemoryPlan, recipe: Recipe) -> MemoryPlan | None:
         """Return the next plan in the order of retreat, or none."""
         size = self.lesson.train.images.shape[-1]
         return smaller_plan(plan, recipe, size, self.lesson.classes)
 
     def planned(self) -> Planned:
-        """Return every piece that is to be trained, with what it takes."""
+        """Return every piece that is to be trained, with what it takes.
+
+        Raises:
+            InvalidRecipe: an ensemble that is to teach does not exist.
+        """
         recipe, pictures = self.recipe, len(self.lesson.train)
         size = self.lesson.train.images.shape[-1]
         pieces: list[PlannedPart] = []
@@ -140,7 +168,10 @@ class Work:
             case TrainedTeacher(student=student):
                 return operations(student, size)
             case EnsembleTeacher(ensemble=ensemble):
-                manifest = self.store.manifest(ensemble)
+                try:
+                    manifest = self.store.manifest(ensemble)
+                except EnsembleNotFound as error:
+                    raise InvalidRecipe([FieldProblem("teacher.ensemble", str(error))]) from error
                 return operations(manifest.network, size) * len(manifest.members)
 
 
@@ -162,9 +193,7 @@ def prepare(
         train, validation = dataset.train, dataset.validation
     else:
         train, validation = split_validation(dataset.train, recipe.validation_fraction, SPLIT_SEED)
-    if recipe.batch_size > len(train):
-        reason = f"{recipe.batch_size} is more than the {len(train)} pictures to train on"
-        raise InvalidRecipe([FieldProblem("batch_size", reason)])
+    check_batch_size(recipe.batch_size, len(train))
     on_device = Pictures(train.images.to(run.device), train.labels.to(run.device))
     lesson = Lesson(on_device, validation, normalisation_of(train), len(dataset.classes))
     # The same name may be tried again with another recipe or other pictures.
