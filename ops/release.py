@@ -22,6 +22,8 @@ RELEASE = Recipe(
     epochs=8,
     # Little larger than its students: what two CPU cores train in a quarter of an hour.
     teacher=(TrainedTeacher("resnet20", epochs=8),),
+    teacher_views=0,
+    optimiser="sgd",
     promote="never",
 )
 

@@ -24,7 +24,7 @@ from training.views import draw_kept_views
 
 PART = Part("answers", 0)
 FOLDER = "answers/of-a-teacher"
-KEPT = replace(RECIPE, teacher_views=3)
+KEPT = replace(RECIPE, epochs=3, teacher_views=3)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from app.problems import ANSWERS, HTTP_ANSWERS, INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE
 from app.service import create_app
 from app.settings import Settings
-from training.recipe import PRESETS, EnsembleTeacher, Recipe
+from training.recipe import PRESETS, Recipe, TrainedTeacher
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,7 +54,12 @@ def test_the_table_of_presets_says_what_the_presets_are() -> None:
     for column, name in enumerate(("seed", "default", "strong")):
         recipe = PRESETS[name]
         assert rows["student × members"][column] == f"{recipe.student} × {recipe.members}"
-        assert rows["teacher, epochs"][column] == _teacher(recipe)
+        assert rows["teachers, epochs"][column] == _teachers(recipe)
+        assert rows["kept views"][column] == str(recipe.teacher_views)
+        assert rows["optimiser"][column] == recipe.optimiser
+        muon = f"{recipe.muon_learning_rate:g}, {recipe.muon_weight_decay:g}"
+        by_muon = recipe.optimiser == "muon"
+        assert rows["Muon's learning rate, weight decay"][column] == (muon if by_muon else "none")
         assert rows["epochs"][column] == str(recipe.epochs)
         assert rows["batch size"][column] == str(recipe.batch_size)
         schedule = f"{recipe.learning_rate:g}, {recipe.schedule}"
@@ -70,14 +75,16 @@ def test_the_table_of_presets_says_what_the_presets_are() -> None:
         assert rows["held out for validation"][column] == f"{recipe.validation_fraction:.0%}"
 
 
-def _teacher(recipe: Recipe) -> str:
-    each = [
-        teacher.ensemble
-        if isinstance(teacher, EnsembleTeacher)
-        else f"{teacher.student}, {teacher.epochs}"
+def _teachers(recipe: Recipe) -> str:
+    kinds = {
+        (teacher.student, teacher.epochs)
         for teacher in recipe.teacher
-    ]
-    return "; ".join(each) or "none"
+        if isinstance(teacher, TrainedTeacher)
+    }
+    assert len(kinds) == 1
+    student, epochs = kinds.pop()
+    times = f"{len(recipe.teacher)} × " if len(recipe.teacher) > 1 else ""
+    return f"{times}{student}, {epochs}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

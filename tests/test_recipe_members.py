@@ -87,3 +87,13 @@ def test_teachers_are_dealt_out_in_turn() -> None:
     recipe = Recipe(members=5, teacher=teachers)
     assert [recipe.teacher_of(index) for index in range(5)] == [0, 1, 0, 1, 0]
     assert Recipe(teacher=()).teacher_of(3) is None
+
+
+def test_views_are_kept_only_where_that_saves_the_teacher_work() -> None:
+    recipe = replace(Recipe(), members=4, epochs=3, teacher_views=12)
+    assert recipe.kept_views == 12
+    assert replace(recipe, teacher_views=13).kept_views == 0
+    assert replace(recipe, epochs=2).kept_views == 0
+    two = (TrainedTeacher("resnet8", 1), TrainedTeacher("resnet8", 1, seed=1))
+    assert replace(recipe, teacher=two).kept_views == 0, "each teaches only two members"
+    assert replace(recipe, teacher=two, teacher_views=6).kept_views == 6

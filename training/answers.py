@@ -57,7 +57,7 @@ def keep_answers(
         StoreFull: no space left.
     """
     images = lesson.train.images
-    count = recipe.teacher_views
+    count = recipe.kept_views
     kept_views = draw_kept_views(count, lesson.train, recipe.augmentation)
     found = 0
     while found < count and _answers(store, folder, found) is not None:
@@ -79,14 +79,14 @@ def keep_answers(
 
 def has_answers(recipe: Recipe, folder: str, store: Store) -> bool:
     """Say whether all kept views are answered."""
-    names = {f"{_view(view)}.json" for view in range(recipe.teacher_views)}
+    names = {f"{_view(view)}.json" for view in range(recipe.kept_views)}
     return names <= set(store.files.list(folder))
 
 
 def read_answers(recipe: Recipe, folder: str, store: Store) -> Tensor | None:
     """Return a teacher's answers, float16 [v, p, k]; none if some are missing or damaged."""
     views = []
-    for view in range(recipe.teacher_views):
+    for view in range(recipe.kept_views):
         answers = _answers(store, folder, view)
         if answers is None:
             return None
@@ -96,7 +96,7 @@ def read_answers(recipe: Recipe, folder: str, store: Store) -> Tensor | None:
 
 def answers_bytes(recipe: Recipe, pictures: int, classes: int) -> int:
     """Return the memory that the kept answers of all teachers take."""
-    return 2 * recipe.teacher_views * len(recipe.teacher) * pictures * classes
+    return 2 * recipe.kept_views * len(recipe.teacher) * pictures * classes
 
 
 def _answers(store: Store, folder: str, view: int) -> Tensor | None:

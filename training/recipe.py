@@ -69,7 +69,8 @@ class Recipe:
         teacher: who teaches them, dealt out to the members in turn; nobody for a plain deep
             ensemble. As JSON one teacher, a list of them, or null.
         teacher_views: views of each picture that are drawn and answered by the teachers once, for
-            all members and epochs to pick from; 0 for a fresh view each time, answered as it comes.
+            all members and epochs to pick from; 0 for a fresh view each time, answered as it comes,
+            which is also done where a teacher's members see fewer views than that in all.
         epochs: passes of each member over the train split.
         batch_size: pictures per step.
         optimiser: ``sgd``, or ``muon`` for convolutions and SGD for the rest.
@@ -102,10 +103,10 @@ class Recipe:
     student: str = "resnet14"
     members: int = 10
     teacher: tuple[Teacher, ...] = (TrainedTeacher(),)
-    teacher_views: int = 0
+    teacher_views: int = 16
     epochs: int = 50
     batch_size: int = 128
-    optimiser: Optimiser = "sgd"
+    optimiser: Optimiser = "muon"
     learning_rate: float = 0.2
     muon_learning_rate: float = 0.1
     momentum: float = 0.9
@@ -149,6 +150,12 @@ class Recipe:
             distillation_weight_spread=0.0,
         )
 
+    @property
+    def kept_views(self) -> int:
+        """Views of each picture that teachers answer once: none where fresh ones are less work."""
+        fresh = self.epochs * self.members / max(1, len(self.teacher))
+        return self.teacher_views if self.teacher_views <= fresh else 0
+
     def teacher_of(self, index: int) -> int | None:
         """Return which teacher a member has; none in a plain deep ensemble."""
         return index % len(self.teacher) if self.teacher else None
@@ -161,6 +168,8 @@ PRESETS: dict[str, Recipe] = {
     "seed": Recipe(
         preset="seed",
         teacher=(TrainedTeacher("resnet50", epochs=60),),
+        teacher_views=0,
+        optimiser="sgd",
         learning_rate=0.1,
         nesterov=False,
         weight_decay=1e-4,
@@ -171,8 +180,12 @@ PRESETS: dict[str, Recipe] = {
         validation_fraction=0.2,
     ),
     "default": Recipe(),
+    # Several teachers, so that members differ; many epochs, for "a good teacher is patient and
+    # consistent" (Beyer et al. 2022).
     "strong": Recipe(
-        preset="strong", epochs=200, teacher=(TrainedTeacher("resnet50", epochs=200),)
+        preset="strong",
+        epochs=200,
+        teacher=tuple(TrainedTeacher("resnet18", epochs=100, seed=seed) for seed in range(3)),
     ),
 }
 

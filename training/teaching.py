@@ -52,8 +52,8 @@ def read_views(work: Work) -> Callable[[Part], Views]:
     """
     recipe, lesson = work.recipe, work.lesson
     of_teacher: list[Views] = []
-    if recipe.teacher_views:
-        drawn = draw_kept_views(recipe.teacher_views, lesson.train, recipe.augmentation)
+    if recipe.kept_views:
+        drawn = draw_kept_views(recipe.kept_views, lesson.train, recipe.augmentation)
         for index in range(len(recipe.teacher)):
             answers = read_answers(recipe, _folder(work, index), work.store)
             if answers is None:

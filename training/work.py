@@ -72,7 +72,7 @@ class Work:
     @property
     def answers(self) -> list[Part]:
         """The teachers' answers to keep."""
-        count = len(self.recipe.teacher) if self.recipe.teacher_views else 0
+        count = len(self.recipe.teacher) if self.recipe.kept_views else 0
         return [Part("answers", index) for index in range(count)]
 
     def teacher_name(self, index: int) -> str:
@@ -151,12 +151,12 @@ class Work:
             student, epochs = teacher.student, teacher.epochs
             pieces.append(PlannedPart(part, student, epochs, 3 * asked[part.index]))
         pieces += [
-            PlannedPart(part, "", recipe.teacher_views, asked[part.index]) for part in self.answers
+            PlannedPart(part, "", recipe.kept_views, asked[part.index]) for part in self.answers
         ]
         per_epoch = 3 * operations(recipe.student, size) * pictures
         for part in self.members:
             teacher_index = recipe.teacher_of(part.index)
-            fresh = teacher_index is not None and not recipe.teacher_views
+            fresh = teacher_index is not None and not recipe.kept_views
             extra = asked[teacher_index] if fresh and teacher_index is not None else 0.0
             pieces.append(PlannedPart(part, recipe.student, recipe.epochs, per_epoch + extra))
         return Planned(tuple(pieces))
