@@ -9,7 +9,7 @@ from fastapi.sse import ServerSentEvent
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.jobs import PREFIX
+from app.pieces import PREFIX
 from app.schemas import Job
 from app.service import Service
 

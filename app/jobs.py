@@ -4,49 +4,37 @@
 
     store   jobs/<id>/request.json   the recipe; written before 202 is sent, never changed
             jobs/<id>/outcome.json   the finished job; written once, whoever comes first
-    redis   stillhouse:job:<id>          the job while it runs, renewed every second
-            stillhouse:job:<id>:lease    held by the worker that runs it
-            stillhouse:job:<id>:cancel   its owner asks it to stop
-            stillhouse:job:<id>:attempts how often a worker has begun it
-            stillhouse:job:<id>:last-error what ended the attempt before
-            stillhouse:job:<id>:events   stream for GET /jobs/<id>/events
+    redis   stillhouse:job:<id>:cancel      its owner asks it to stop
+            stillhouse:job:<id>:last-error  what ended a worker that nothing was expected to end
+            …                               pieces and workers, see ``app/pieces.py``
 
 The store holds what must not be lost, Redis what changes by the second. A message in the queue is
-only a hint that there is work: a job that is not finished and that nobody holds is put back into
-the queue, so losing messages, or Redis with all it holds, loses no job.
+only a hint that there is work: whenever an unfinished job has a piece to begin and nobody about to
+begin it, there is to be one, so losing messages, or Redis with all it holds, loses no job.
 """
 
 import json
 import logging
 import uuid
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from redis import Redis
 from redis.exceptions import RedisError
-from redis.lock import Lock
 
 from app.job_files import JobFiles
-from app.schemas import Job, JobError, JobPage, JobStatus, MemberProgress, NetworkProgress
-from models.errors import (
-    FieldProblem,
-    IdempotencyConflict,
-    InvalidRecipe,
-    JobFinished,
-    JobNotFound,
-    TooBusy,
-)
+from app.pieces import EXPIRE_SECONDS, PREFIX, Pieces, add_event
+from app.record import Glance, job_of
+from app.schemas import Job, JobError, JobPage, JobStatus
+from models.errors import IdempotencyConflict, JobFinished, JobNotFound, TooBusy
 from models.store import Store
-from training.recipe import EnsembleTeacher, Recipe
+from training.distill import forget_run
+from training.recipe import Recipe
 
 _log = logging.getLogger(__name__)
 
-PREFIX = "stillhouse:job:"
-EVENTS_KEPT = 20_000
 EVENTS_EXPIRE_SECONDS = 24 * 3600
-EXPIRE_SECONDS = 30 * 24 * 3600
-"""Of everything else in Redis, should nobody delete it; renewed while a job runs."""
+"""After a job's end; so long its events can be read again."""
 _ID_NAMESPACE = uuid.UUID("6f0c2a3e-5b5e-4d8e-9d1c-6a7f1f3f6b11")
 
 
@@ -55,13 +43,14 @@ class Jobs:
 
     Args:
         store: where requests and outcomes are.
-        redis: where running jobs are; must decode responses.
-        lease_seconds: how long a job is held without a sign of its worker.
+        redis: where unfinished jobs are; must decode responses.
+        lease_seconds: how long a worker counts as living without a sign of it.
     """
 
     def __init__(self, store: Store, redis: Redis, lease_seconds: float) -> None:
-        self.redis = redis
-        self.lease_seconds = lease_seconds
+        self.pieces = Pieces(redis, lease_seconds)
+        self._redis = redis
+        self._store = store
         self._files = JobFiles(store.files)
 
     def accept(
@@ -93,7 +82,7 @@ class Jobs:
             if len(self.unfinished()) >= max_unfinished:
                 raise TooBusy(f"{max_unfinished} jobs are queued or running; cancel one or wait")
             if self._files.accept(id_.hex, request):
-                return _queued(request), True  # not ``get``, which would need Redis
+                return job_of(request, Glance()), True  # not ``get``, which would need Redis
         if self._files.request(id_.hex)["recipe"] != json.loads(json.dumps(request["recipe"])):
             reason = f"it was used for job {id_.hex}; use a new key for a new recipe"
             raise IdempotencyConflict(reason)
@@ -108,14 +97,12 @@ class Jobs:
         request = self._files.request(id_)
         if outcome := self._files.outcome(id_):
             return outcome
-        if live := self.redis.get(f"{PREFIX}{id_}"):
-            job = Job.model_validate_json(cast("str", live))
-            if not self.redis.exists(f"{PREFIX}{id_}:lease"):
-                # Its worker is gone and the next one has not begun.
-                return job.model_copy(update={"status": "queued", "eta_seconds": None})
-            # It may have ended between the two looks.
-            return self._files.outcome(id_) or job
-        return _queued(request)
+        job = job_of(request, self.pieces.look(id_))
+        return self._files.outcome(id_) or job  # it may have ended between the two looks
+
+    def has_ended(self, id_: str) -> bool:
+        """Say whether a job has an outcome."""
+        return self._files.outcome(id_) is not None
 
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         """Return a page of jobs, newest first.
@@ -147,12 +134,8 @@ class Jobs:
         ids = [request["id"] for request in reversed(self._files.requests())]
         return [id_ for id_ in ids if self._files.outcome(id_) is None]
 
-    def waiting(self) -> list[str]:
-        """Return the ids of unfinished jobs that no worker holds, oldest first."""
-        return [id_ for id_ in self.unfinished() if not self.redis.exists(f"{PREFIX}{id_}:lease")]
-
     def cancel(self, id_: str) -> Job:
-        """Ask a job to stop; one that nobody holds ends at once.
+        """Ask a job to stop; one that nobody works on ends at once.
 
         Raises:
             JobNotFound: there is none with this id.
@@ -161,118 +144,70 @@ class Jobs:
         job = self.get(id_)
         if job.finished:
             raise JobFinished(f"job {id_} is {job.status} since {job.finished_at}")
-        self.redis.set(f"{PREFIX}{id_}:cancel", "1", ex=EXPIRE_SECONDS)
-        lease = self.lease(id_)
-        if lease.acquire(blocking=False):
-            try:
-                self.finish(job, status="cancelled")
-            finally:
-                lease.release()
+        self._redis.set(f"{PREFIX}{id_}:cancel", "1", ex=EXPIRE_SECONDS)
+        # In this order: a worker says that it is there and then looks for the wish.
+        if not self.pieces.workers(id_).rates:
+            self.finish(job, "cancelled")
+            self.forget(id_)
         return self.get(id_)
 
     def cancel_requested(self, id_: str) -> bool:
         """Say whether the job's owner asked it to stop."""
-        return bool(self.redis.exists(f"{PREFIX}{id_}:cancel"))
+        return bool(self._redis.exists(f"{PREFIX}{id_}:cancel"))
 
-    def lease(self, id_: str) -> Lock:
-        """Return the lock that only one worker at a time can hold for a job."""
-        # thread_local=False: taken by the thread that trains, renewed by another.
-        return Lock(
-            self.redis, f"{PREFIX}{id_}:lease", timeout=self.lease_seconds, thread_local=False
-        )
+    def begin(self, id_: str, *, alone: bool) -> None:
+        """Note that a worker begins with a job, and publish it if nobody did before.
 
-    def begin(self, id_: str) -> int:
-        """Count that a worker begins a job and return how often that has happened."""
-        attempts = int(self.redis.incr(f"{PREFIX}{id_}:attempts"))
-        self.redis.expire(f"{PREFIX}{id_}:attempts", EXPIRE_SECONDS)
-        return attempts
+        Args:
+            id_: the job.
+            alone: whether no other worker is on it now.
+        """
+        first = self.pieces.start(id_, datetime.now(UTC).isoformat())
+        if first or alone:
+            add_event(self._redis, id_, "status", self.get(id_).model_dump_json())
 
     def note_error(self, id_: str, error: str) -> None:
-        """Keep what ended an attempt that nothing was expected to end."""
-        self.redis.set(f"{PREFIX}{id_}:last-error", error, ex=EXPIRE_SECONDS)
+        """Keep what ended a worker that nothing was expected to end."""
+        self._redis.set(f"{PREFIX}{id_}:last-error", error, ex=EXPIRE_SECONDS)
 
     def last_error(self, id_: str) -> str:
-        """Return what ended the attempt before, or that nothing is known of it."""
-        found = cast("str | None", self.redis.get(f"{PREFIX}{id_}:last-error"))
+        """Return what ended the worker before, or that nothing is known of it."""
+        found = cast("str | None", self._redis.get(f"{PREFIX}{id_}:last-error"))
         return found or "it was killed, perhaps for want of memory"
 
-    def hand_back(self, id_: str) -> None:
-        """Take back the count of ``begin``: the worker ends in order, the job did not kill it."""
-        try:
-            self.redis.decr(f"{PREFIX}{id_}:attempts")
-        except RedisError as error:
-            _log.warning("job %s goes back, but one attempt stays counted: %s", id_, error)
-
-    def save(self, job: Job, epochs: Iterable[dict[str, Any]] = ()) -> None:
-        """Write down how a running job is, and publish the epochs finished since."""
-        with self.redis.pipeline() as pipe:
-            pipe.set(f"{PREFIX}{job.id}", job.model_dump_json(), ex=EXPIRE_SECONDS)
-            for epoch in epochs:
-                self._add_event(pipe, job.id, "epoch", json.dumps(epoch))
-            pipe.execute()
-
-    def publish_status(self, job: Job) -> None:
-        """Publish that a job's state has changed."""
-        self._add_event(self.redis, job.id, "status", job.model_dump_json())
-
     def finish(self, job: Job, status: JobStatus, error: JobError | None = None) -> Job:
-        """Write a job's outcome, unless it has one; must be called while holding its lease."""
-        if status == "succeeded":
-            job = job.model_copy(update={"progress": 1.0})
-        finished = job.model_copy(
-            update={
-                "status": status,
-                "error": error,
-                "eta_seconds": None,
-                "finished_at": datetime.now(UTC),
-            }
-        )
-        outcome = self._files.end(finished)
-        try:
-            self.publish_status(outcome)
-            self.redis.expire(f"{PREFIX}{job.id}:events", EVENTS_EXPIRE_SECONDS)
-            self.redis.delete(
-                f"{PREFIX}{job.id}",
-                *(f"{PREFIX}{job.id}:{key}" for key in ("cancel", "attempts", "last-error")),
-            )
-        except RedisError as redis_error:  # the outcome is in the store; the rest is tidying up
-            _log.warning("job %s ended, but Redis was not told: %s", job.id, redis_error)
-        _log.info("job %s %s%s", job.id, status, f": {error.detail}" if error else "")
+        """Write a job's outcome, unless it has one, and return the one that stands."""
+        changes = {
+            "status": status,
+            "error": error,
+            "eta_seconds": None,
+            "workers": 0,
+            "finished_at": datetime.now(UTC),
+            **({"progress": 1.0} if status == "succeeded" else {}),
+        }
+        ours = job.model_copy(update=changes)
+        outcome = self._files.end(ours)
+        if outcome.finished_at == ours.finished_at:
+            _log.info("job %s %s%s", job.id, status, f": {error.detail}" if error else "")
+            try:
+                add_event(self._redis, job.id, "status", outcome.model_dump_json())
+                self._redis.expire(f"{PREFIX}{job.id}:events", EVENTS_EXPIRE_SECONDS)
+            except RedisError as redis_error:  # the outcome is in the store
+                _log.warning("job %s ended, but Redis was not told: %s", job.id, redis_error)
         return outcome
 
-    def _add_event(self, redis: Any, id_: str, kind: str, data: str) -> None:
-        redis.xadd(
-            f"{PREFIX}{id_}:events",
-            {"event": kind, "data": data},
-            maxlen=EVENTS_KEPT,
-            approximate=True,
-        )
+    def forget(self, id_: str) -> None:
+        """Delete what a job that has ended leaves behind, once nobody works on it any more.
 
-
-def check_teacher_exists(recipe: Recipe, store: Store) -> None:
-    """Refuse a recipe whose teacher is an ensemble that does not exist.
-
-    Raises:
-        InvalidRecipe: naming the field.
-    """
-    if isinstance(recipe.teacher, EnsembleTeacher):
-        known = {manifest.id for manifest in store.ensembles()}
-        if recipe.teacher.ensemble not in known:
-            reason = f"no ensemble has the id {recipe.teacher.ensemble!r}"
-            raise InvalidRecipe([FieldProblem("teacher.ensemble", reason)])
-
-
-def _queued(request: dict[str, Any]) -> Job:
-    recipe = request["recipe"]
-    teacher = recipe["teacher"]
-    return Job(
-        id=request["id"],
-        status="queued",
-        recipe=recipe,
-        teacher=NetworkProgress(epochs=teacher["epochs"]) if "epochs" in (teacher or {}) else None,
-        members=[
-            MemberProgress(index=index, epochs=recipe["epochs"])
-            for index in range(recipe["members"])
-        ],
-        created_at=request["created_at"],
-    )
+        Checkpoints of one that failed stay, for whoever wants to know why.
+        """
+        outcome = self._files.outcome(id_)
+        try:
+            if outcome is None or self.pieces.workers(id_).rates:
+                return
+            self.pieces.forget(id_)
+            self._redis.delete(f"{PREFIX}{id_}:cancel", f"{PREFIX}{id_}:last-error")
+        except RedisError as error:
+            _log.warning("what Redis knows of job %s expires by itself: %s", id_, error)
+        if outcome and outcome.status != "failed":
+            forget_run(self._store, id_)

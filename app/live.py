@@ -1,110 +1,159 @@
-"""The record of a running job: training events in, the job as its owner sees it out."""
+"""What one worker is told of a job's pieces: events of the training in, news of the job out."""
 
+import logging
 import threading
-from datetime import UTC, datetime
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
-from app.schemas import Epoch, Job, JobPromotion, NetworkProgress
-from models.ensemble import EnsembleManifest
+from app.schemas import Epoch, NetworkProgress
 from training.progress import (
     BatchDone,
     EpochDone,
+    Evaluating,
     Event,
+    MemoryPlanned,
     Part,
     PartDone,
+    Planned,
     Resumed,
-    TimeLeft,
 )
-from training.promotion import Promotion
+
+_log = logging.getLogger(__name__)
 
 
-class LiveJob:
-    """A job while this process trains it.
+@dataclass
+class News:
+    """What has happened since the last time somebody asked.
 
-    Called with events by the thread that trains; ``snapshot`` may be called by any thread.
-
-    Args:
-        job: as it was when the worker took it.
+    Attributes:
+        operations: what each piece takes in all, if the work was planned meanwhile.
+        plan: the memory plan, if it was made meanwhile.
+        pieces: each that has changed, as it is now.
+        begun: those whose training was begun or resumed, once for each time.
+        epochs: those that were finished, in order.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._job = job.model_copy(
-            update={"status": "running", "started_at": job.started_at or datetime.now(UTC)},
-            deep=True,
-        )
-        for progress in (*self._job.members, self._job.teacher):
-            if progress is not None:  # what an earlier attempt left is told anew by ``Resumed``
-                progress.status, progress.epoch, progress.curve = "queued", 0, []
-                progress.train_loss = progress.val_accuracy = None
-        self._time_left = TimeLeft()
-        self._epochs: list[dict[str, Any]] = []
-        self._lock = threading.Lock()
+    operations: dict[Part, float] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    pieces: dict[Part, NetworkProgress] = field(default_factory=dict)
+    begun: list[Part] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.operations or self.plan or self.pieces or self.begun or self.epochs)
+
+    def add(self, later: "News") -> None:
+        """Take note of what has happened since."""
+        self.operations = later.operations or self.operations
+        self.plan = later.plan or self.plan
+        self.pieces |= later.pieces
+        self.begun += later.begun
+        self.epochs += later.epochs
+
+
+class LiveWork:
+    """The pieces of a job as this process trains them, and those it found finished.
+
+    Called with events by the threads that train; ``take_news`` may be called by any other.
+
+    Args:
+        id_: the job's.
+    """
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self._operations: dict[Part, float] = {}
+        self._pieces: dict[Part, NetworkProgress] = {}
+        self._news = News()
+        self._worked = 0.0
+        self._since = 0.0
+        self._one_at_a_time = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
-        with self._lock:
+        with self._one_at_a_time:
             self._take(event)
 
+    @property
+    def rate(self) -> float:
+        """Operations per second of what was trained here; what was found finished is no work."""
+        with self._one_at_a_time:
+            return self._worked / (time.monotonic() - self._since) if self._worked else 0.0
+
+    def take_news(self) -> News:
+        """Return what has happened since the last call."""
+        with self._one_at_a_time:
+            news, self._news = self._news, News()
+            for part, piece in news.pieces.items():
+                news.pieces[part] = piece.model_copy(update={"curve": list(piece.curve)})
+            return news
+
     def _take(self, event: Event) -> None:
-        self._time_left(event)
         match event:
+            case Planned(parts):
+                self._since = time.monotonic()
+                for planned in parts:
+                    operations = planned.epochs * planned.operations_per_epoch
+                    self._operations[planned.part] = operations
+                    progress = NetworkProgress(index=planned.part.index, epochs=planned.epochs)
+                    self._pieces[planned.part] = progress
+                self._news.operations = dict(self._operations)
+            case MemoryPlanned(plan):
+                self._news.plan = plan.to_dict()
             case Resumed(part, curve):
-                progress = self._of(part)
-                if len(curve) < progress.epochs:  # else it was finished, and nothing begins
-                    self._begin(part)
-                progress.curve = [_epoch(done) for done in curve]
-                if curve:
-                    self._note(part, curve[-1])
-            case BatchDone(part, _, _) if self._of(part).status == "queued":
-                self._begin(part)
+                self._resume(part, curve)
+            case BatchDone(part, epoch, share):
+                if self._pieces[part].status == "queued":
+                    self._begin(part, "begins")
+                self._advance(part, epoch - 1 + share)
             case EpochDone(part=part):
-                self._of(part).curve.append(_epoch(event))
+                self._advance(part, event.epoch)
                 self._note(part, event)
-                self._epochs.append(
-                    {"role": part.role, "index": part.index, **_epoch(event).model_dump()}
-                )
+                told = {"role": part.role, "index": part.index}
+                self._news.epochs.append(told | _epoch(event).model_dump())
             case PartDone(part):
-                self._of(part).status = "succeeded"
-        self._job.progress = round(min(self._time_left.share, 1.0), 4)
-        left = self._time_left.seconds_left
-        self._job.eta_seconds = None if left is None else round(left, 1)
+                self._done(part)
+            case Evaluating():
+                _log.info("job %s: all members are there; putting them together", self.id)
 
-    def snapshot(self) -> Job:
-        """Return a copy of the job as it is now."""
-        with self._lock:
-            return self._job.model_copy(deep=True)
+    def _resume(self, part: Part, curve: tuple[EpochDone, ...]) -> None:
+        piece = self._changed(part)
+        if len(curve) < piece.epochs:  # else it was finished, and nothing begins
+            self._begin(part, f"goes on after epoch {len(curve)}" if curve else "begins")
+        piece.curve, piece.epoch, piece.progress = [], 0, 0.0
+        for done in curve:
+            self._note(part, done)
+        piece.progress = len(curve) / piece.epochs
 
-    def take_epochs(self) -> list[dict[str, Any]]:
-        """Return the epochs finished since the last call."""
-        with self._lock:
-            epochs, self._epochs = self._epochs, []
-            return epochs
+    def _begin(self, part: Part, how: str) -> None:
+        self._changed(part).status = "running"
+        self._news.begun.append(part)
+        _log.info("job %s: %s %s", self.id, part, how)
 
-    def succeeded(self, manifest: EnsembleManifest, promotion: Promotion) -> Job:
-        """Return the job with its ensemble."""
-        self._job.ensemble = manifest.id
-        self._job.metrics = manifest.metrics
-        self._job.promotion = JobPromotion(promoted=promotion.promoted, reason=promotion.reason)
-        return self.snapshot()
-
-    def _of(self, part: Part) -> NetworkProgress:
-        if part.role == "member":
-            return self._job.members[part.index]
-        if self._job.teacher is None:
-            raise LookupError("a job without a teacher reported one")
-        return self._job.teacher
-
-    def _begin(self, part: Part) -> NetworkProgress:
-        progress = self._of(part)
-        progress.status = "running"
-        if part.role == "member":
-            self._job.members[part.index].attempts += 1
-        return progress
+    def _advance(self, part: Part, epochs: float) -> None:
+        piece = self._changed(part)
+        before, piece.progress = piece.progress, min(1.0, epochs / piece.epochs)
+        self._worked += (piece.progress - before) * self._operations[part]
 
     def _note(self, part: Part, done: EpochDone) -> None:
-        progress = self._of(part)
-        progress.epoch, progress.epochs = done.epoch, done.epochs
-        progress.train_loss, progress.val_accuracy = done.train_loss, done.val_accuracy
+        piece = self._changed(part)
+        piece.curve.append(_epoch(done))
+        piece.epoch, piece.epochs = done.epoch, done.epochs
+        piece.train_loss, piece.val_accuracy = done.train_loss, done.val_accuracy
+
+    def _done(self, part: Part) -> None:
+        piece = self._changed(part)
+        if piece.status == "running":
+            accuracy = piece.val_accuracy
+            how = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
+            _log.info("job %s: %s is done%s", self.id, part, how)
+        piece.status, piece.progress = "succeeded", 1.0
+
+    def _changed(self, part: Part) -> NetworkProgress:
+        piece = self._pieces[part]
+        self._news.pieces[part] = piece
+        return piece
 
 
 def _epoch(done: EpochDone) -> Epoch:

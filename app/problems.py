@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.recipe_request import FINISHED, TRAINED
+from app.recipe_request import TEACHER_KINDS
 from app.schemas import FieldError, Problem
 from models import errors
 
@@ -51,9 +51,11 @@ ANSWERS: Mapping[type[errors.StillhouseError], Answer] = {
     errors.StoreError: Answer(503, "store-unavailable", "The store cannot be used"),
     errors.CorruptArtefact: Answer(503, "corrupt-artefact", "A file of the store is damaged"),
     errors.StoreFull: Answer(507, "store-full", "The store is full"),
+    errors.NotEnoughMemory: Answer(422, "not-enough-memory", "Not even one network fits"),
     errors.TrainingDiverged: Answer(422, "training-diverged", "The training diverged"),
     errors.Stopped: Answer(503, "stopped", "The work was stopped"),
     errors.JobCancelled: Answer(409, "job-cancelled", "The job was cancelled"),
+    errors.JobEnded: Answer(409, "job-ended", "The job was ended by another worker"),
     errors.WorkerStopping: Answer(503, "worker-stopping", "The worker is stopping"),
     errors.LeaseLost: Answer(503, "lease-lost", "Another worker has taken over"),
 }
@@ -155,6 +157,6 @@ def install(app: FastAPI) -> None:
 
 def _field(location: Sequence[int | str]) -> str:
     # "body", "query" and "header" are where a field came from, not part of its name; nor are the
-    # two kinds of teacher.
-    parts = [str(part) for part in location[1:] if part not in {TRAINED, FINISHED}]
+    # kinds of teacher.
+    parts = [str(part) for part in location[1:] if part not in TEACHER_KINDS]
     return ".".join(parts) or str(location[0])

@@ -7,19 +7,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from models.resnet import is_network, network_names
 from models.store import ID_PATTERN
+from training.bounds import BOUNDS
 from training.recipe import (
-    BOUNDS,
     NAME_PATTERN,
     PRESETS,
+    DistillationLoss,
     EnsembleTeacher,
+    Initialisation,
+    Optimiser,
     Precision,
     Promote,
     Recipe,
     Schedule,
     Teacher,
     TrainedTeacher,
-    check_recipe,
 )
+from training.recipe_check import check_recipe
 
 
 def _bounded(name: str) -> Any:
@@ -58,12 +61,19 @@ class TrainedTeacherRequest(Strict):
 
     student: Network = TrainedTeacher.student
     epochs: Annotated[int, _bounded_whole("teacher.epochs")] = TrainedTeacher.epochs
+    seed: Annotated[int, _bounded_whole("teacher.seed")] = TrainedTeacher.seed
 
 
 class EnsembleTeacherRequest(Strict):
     """A finished ensemble as teacher."""
 
     ensemble: EnsembleId
+
+
+TRAINED, FINISHED = "<trained teacher>", "<ensemble as teacher>"
+ONE, SEVERAL = "<one teacher>", "<several teachers>"
+TEACHER_KINDS = {TRAINED, FINISHED, ONE, SEVERAL}
+"""The kinds of teacher; decided before checking, so that errors speak of one of them."""
 
 
 def _teacher_kind(value: object) -> str:
@@ -73,13 +83,19 @@ def _teacher_kind(value: object) -> str:
     return FINISHED if names_ensemble else TRAINED
 
 
-TRAINED, FINISHED = "<trained teacher>", "<ensemble as teacher>"
-"""The two kinds of teacher; decided before checking, so that errors speak of one of them."""
+def _how_many(value: object) -> str:
+    return SEVERAL if isinstance(value, list) else ONE
+
 
 TeacherRequest = Annotated[
     Annotated[TrainedTeacherRequest, Tag(TRAINED)]
     | Annotated[EnsembleTeacherRequest, Tag(FINISHED)],
     Discriminator(_teacher_kind),
+]
+TeachersRequest = Annotated[
+    Annotated[TeacherRequest, Tag(ONE)]
+    | Annotated[list[TeacherRequest], Field(min_length=1, max_length=100), Tag(SEVERAL)],
+    Discriminator(_how_many),
 ]
 
 
@@ -91,17 +107,27 @@ class RecipeRequest(Strict):
     dataset: Name = Recipe.dataset
     student: Network = Recipe.student
     members: Annotated[int, _bounded_whole("members")] = Recipe.members
-    teacher: TeacherRequest | None = Field(default_factory=TrainedTeacherRequest)
+    teacher: TeachersRequest | None = Field(default_factory=TrainedTeacherRequest)
+    teacher_views: Annotated[int, _bounded_whole("teacher_views")] = Recipe.teacher_views
     epochs: Annotated[int, _bounded_whole("epochs")] = Recipe.epochs
     batch_size: Annotated[int, _bounded_whole("batch_size")] = Recipe.batch_size
+    optimiser: Optimiser = Recipe.optimiser
     learning_rate: Annotated[float, _bounded("learning_rate")] = Recipe.learning_rate
+    muon_learning_rate: Annotated[float, _bounded("muon_learning_rate")] = Recipe.muon_learning_rate
     momentum: Annotated[float, _bounded("momentum")] = Recipe.momentum
     nesterov: bool = Recipe.nesterov
     weight_decay: Annotated[float, _bounded("weight_decay")] = Recipe.weight_decay
+    muon_weight_decay: Annotated[float, _bounded("muon_weight_decay")] = Recipe.muon_weight_decay
     schedule: Schedule = Recipe.schedule
+    initialisation: Initialisation = Recipe.initialisation
+    distillation_loss: DistillationLoss = Recipe.distillation_loss
     temperature: Annotated[float, _bounded("temperature")] = Recipe.temperature
+    temperature_spread: Annotated[float, _bounded("temperature_spread")] = Recipe.temperature_spread
     distillation_weight: Annotated[float, _bounded("distillation_weight")] = (
         Recipe.distillation_weight
+    )
+    distillation_weight_spread: Annotated[float, _bounded("distillation_weight_spread")] = (
+        Recipe.distillation_weight_spread
     )
     label_smoothing: Annotated[float, _bounded("label_smoothing")] = Recipe.label_smoothing
     augmentation: Literal["none", "crop_flip"] = "crop_flip"
@@ -121,21 +147,18 @@ class RecipeRequest(Strict):
         preset = PRESETS[self.preset]
         given: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
         if "teacher" in given:
-            given["teacher"] = _teacher(self.teacher, preset.teacher)
+            asked = self.teacher if isinstance(self.teacher, list) else [self.teacher]
+            given["teacher"] = tuple(
+                _teacher(teacher, preset) for teacher in asked if teacher is not None
+            )
         recipe = replace(preset, **given)
         check_recipe(recipe)
         return recipe
 
 
-def _teacher(
-    request: TrainedTeacherRequest | EnsembleTeacherRequest | None, preset: Teacher
-) -> Teacher:
-    match request:
-        case EnsembleTeacherRequest(ensemble=ensemble):
-            return EnsembleTeacher(ensemble)
-        case TrainedTeacherRequest():
-            given = {name: getattr(request, name) for name in request.model_fields_set}
-            return replace(
-                preset if isinstance(preset, TrainedTeacher) else TrainedTeacher(), **given
-            )
-    return None
+def _teacher(request: TrainedTeacherRequest | EnsembleTeacherRequest, preset: Recipe) -> Teacher:
+    if isinstance(request, EnsembleTeacherRequest):
+        return EnsembleTeacher(request.ensemble)
+    given = {name: getattr(request, name) for name in request.model_fields_set}
+    first = preset.teacher[0] if preset.teacher else None
+    return replace(first if isinstance(first, TrainedTeacher) else TrainedTeacher(), **given)

@@ -23,18 +23,14 @@ class Epoch(BaseModel):
 class NetworkProgress(BaseModel):
     """How far a teacher or member is."""
 
-    status: PartStatus = "queued"
+    index: int = Field(0, description="its place among the job's teachers or members")
+    status: PartStatus = Field("queued", description="`running` while a worker holds it")
+    progress: float = Field(0.0, ge=0, le=1)
     epoch: int = Field(0, description="finished epochs")
     epochs: int
     train_loss: float | None = None
     val_accuracy: float | None = None
     curve: list[Epoch] = []
-
-
-class MemberProgress(NetworkProgress):
-    """How far a member is."""
-
-    index: int
     attempts: int = Field(0, description="how often its training was begun or resumed")
 
 
@@ -60,9 +56,14 @@ class Job(BaseModel):
     status: JobStatus
     recipe: dict[str, Any]
     progress: float = Field(0.0, ge=0, le=1)
-    eta_seconds: float | None = None
-    teacher: NetworkProgress | None = None
-    members: list[MemberProgress] = []
+    eta_seconds: float | None = Field(None, description="at the rate of the workers on it now")
+    workers: int = Field(0, description="how many work on it now")
+    teacher: NetworkProgress | None = Field(None, description="the first of `teachers`")
+    teachers: list[NetworkProgress] = Field([], description="those that are trained for the job")
+    members: list[NetworkProgress] = []
+    plan: dict[str, Any] | None = Field(
+        None, description="how networks are trained at once, and the memory that is to take"
+    )
     ensemble: str | None = None
     promotion: JobPromotion | None = None
     metrics: dict[str, Any] | None = None
@@ -159,8 +160,9 @@ class EnsembleDetail(BaseModel):
     temperature: float
     recipe: dict[str, Any]
     dataset: dict[str, str]
-    teacher: str | None
+    teachers: list[str] = Field(description="digest or id of each teacher")
     metrics: dict[str, Any]
+    report: dict[str, Any] | None = Field(description="file, sha256 and bytes of the report")
     bytes: int
     created_at: str
 

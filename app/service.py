@@ -130,4 +130,4 @@ async def _follow(service: Service) -> None:
 async def _sweep(service: Service) -> None:
     lost = await asyncio.to_thread(app.tasks.sweep, service.jobs, service.redis)
     for id_ in lost:
-        _log.info("job %s put into the queue: nobody was working on it", id_)
+        _log.info("job %s put into the queue: it has work that nobody does", id_)

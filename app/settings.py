@@ -30,10 +30,13 @@ class Settings(BaseSettings):
     max_recipe_bytes: int = Field(64 * 2**10, ge=1, description="largest body of any other call")
     max_unfinished_jobs: int = Field(100, ge=1, description="jobs queued or running; then 429")
     lease_seconds: float = Field(
-        30.0, gt=0, description="a worker not heard of for so long has lost its job to another"
+        30.0, gt=0, description="a worker not heard of for so long has lost its work to others"
     )
     sweep_seconds: float = Field(
-        5.0, gt=0, description="how often the API looks for jobs that no worker has"
+        5.0, gt=0, description="how often the API looks for work that no worker has"
+    )
+    memory_limit_bytes: int | None = Field(
+        None, ge=1, description="memory that training may use; unset: all that the machine has"
     )
     follow_seconds: float = Field(
         1.0, gt=0, description="how often the API looks for a newly promoted ensemble"

