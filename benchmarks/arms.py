@@ -21,7 +21,14 @@ from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher, digest_of
 from training.terminal import Terminal
 
 TEACHER = TrainedTeacher("resnet14x2", epochs=6)
-PLAIN = Recipe(student="resnet14", members=3, teacher=(), teacher_views=0, promote="never")
+PLAIN = Recipe(
+    student="resnet14",
+    members=3,
+    teacher=(),
+    teacher_views=0,
+    distillation_loss="kl",
+    promote="never",
+)
 TAUGHT = replace(PLAIN, teacher=(TEACHER,), teacher_views=4)
 
 ARMS: dict[str, Recipe] = {

@@ -24,6 +24,7 @@ RELEASE = Recipe(
     teacher=(TrainedTeacher("resnet20", epochs=8),),
     teacher_views=0,
     optimiser="sgd",
+    distillation_loss="kl",
     promote="never",
 )
 

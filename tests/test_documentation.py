@@ -56,6 +56,7 @@ def test_the_table_of_presets_says_what_the_presets_are() -> None:
         assert rows["student × members"][column] == f"{recipe.student} × {recipe.members}"
         assert rows["teachers, epochs"][column] == _teachers(recipe)
         assert rows["kept views"][column] == str(recipe.teacher_views)
+        assert rows["distillation loss"][column] == recipe.distillation_loss
         assert rows["optimiser"][column] == recipe.optimiser
         muon = f"{recipe.muon_learning_rate:g}, {recipe.muon_weight_decay:g}"
         by_muon = recipe.optimiser == "muon"

@@ -95,7 +95,7 @@ def test_a_recipe_the_service_answered_with_can_be_posted_again(client: httpx.Cl
 def test_a_teacher_named_alone_is_trained_as_in_the_preset(client: httpx.Client) -> None:
     id_ = accepted(client, {"preset": "strong", "teacher": {"student": "resnet20"}})
     recipe = client.get(f"/jobs/{id_}").json()["recipe"]
-    assert recipe["teacher"] == {"student": "resnet20", "epochs": 200, "seed": 0}
+    assert recipe["teacher"] == {"student": "resnet20", "epochs": 100, "seed": 0}
 
 
 def test_several_teachers_are_filled_from_the_preset_and_told_apart(
@@ -105,12 +105,12 @@ def test_several_teachers_are_filled_from_the_preset_and_told_apart(
     teachers = [{"seed": 3}, {"ensemble": id_}, {"student": "resnet20", "epochs": 5}]
     job = post(client, {"preset": "strong", "teacher": teachers}).json()
     assert job["recipe"]["teacher"] == [
-        {"student": "resnet50", "epochs": 200, "seed": 3},
+        {"student": "resnet18", "epochs": 100, "seed": 3},
         {"ensemble": id_},
         {"student": "resnet20", "epochs": 5, "seed": 0},
     ]
     # Only those that are trained have progress to tell, by their place among all.
-    assert [(each["index"], each["epochs"]) for each in job["teachers"]] == [(0, 200), (2, 5)]
+    assert [(each["index"], each["epochs"]) for each in job["teachers"]] == [(0, 100), (2, 5)]
     assert job["teacher"] == job["teachers"][0]
     twice = problem_of(post(client, {"teacher": [{}, {}]}), 422, "invalid-recipe")
     assert [error["field"] for error in twice["errors"]] == ["teacher"]

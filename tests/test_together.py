@@ -1,7 +1,5 @@
 """Several networks train at once in one process; what one suffers is told, what is claimed kept."""
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.errors import JobCancelled, NotEnoughMemory, Stopped, TrainingDiverged
+from models.errors import JobCancelled, NotEnoughMemory, TrainingDiverged
 from tests.benches import PARTS, PLAN, Bench, bench_in
 from training.fit import Run
 from training.progress import EpochDone, Part
@@ -105,34 +103,6 @@ def test_a_check_that_stops_the_work_stops_it_in_every_thread(
     with pytest.raises(JobCancelled):
         Bench(stopping, one.told).train(replace(PLAN, together=together))
     assert not one.finished()
-
-
-def test_an_interrupted_main_thread_ends_the_others(bench: Callable[[str], Bench]) -> None:
-    one = bench("one")
-    ended: list[type[BaseException]] = []
-
-    both = threading.Barrier(2)
-
-    def interrupt(parts: list[Part], run: Run) -> None:
-        both.wait(timeout=60)  # until no thread is still to be started
-        if parts == PARTS[:1]:
-            main = threading.main_thread().ident
-            assert main is not None
-            signal.pthread_kill(main, signal.SIGINT)  # as Ctrl-C does
-        try:
-            while True:
-                run.check()
-        except Stopped as error:
-            ended.append(type(error))
-            raise
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            one.train(do=interrupt)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert ended == [Stopped, Stopped]
 
 
 # Claims.

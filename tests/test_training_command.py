@@ -1,5 +1,6 @@
 """``python -m training``: an ensemble, or a message that says what to change."""
 
+import os
 import re
 import signal
 import subprocess
@@ -29,6 +30,7 @@ def python(arguments: list[str]) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},  # two members train at once, in threads
     )
 
 
@@ -57,7 +59,8 @@ def test_it_leaves_an_ensemble_and_prints_its_id(data: Path, tmp_path: Path) -> 
 
 
 def test_interrupted_it_says_so_and_the_same_command_goes_on(data: Path, tmp_path: Path) -> None:
-    arguments = command(data, tmp_path / "store", "--teacher", "none", "--epochs", "40")
+    two = ("--teacher", "none", "--epochs", "40", "--members", "2")
+    arguments = command(data, tmp_path / "store", *two)
     # Where this test's own process ignores the signal, as a shell's background jobs do, the
     # command would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -68,7 +71,7 @@ def test_interrupted_it_says_so_and_the_same_command_goes_on(data: Path, tmp_pat
     with process:
         assert process.stderr is not None
         lines = iter(process.stderr.readline, "")
-        assert any("epoch 1/40" in line for line in lines)
+        assert any("member 1: epoch 1/40" in line for line in lines)
         process.send_signal(signal.SIGINT)
         said = list(lines)
     assert process.returncode == 130
@@ -81,7 +84,7 @@ def test_interrupted_it_says_so_and_the_same_command_goes_on(data: Path, tmp_pat
     assert re.search(r"member 0: goes on after epoch \d+\n", errors)
     assert "member 0: epoch 40/40" in errors
     assert "member 0: epoch 1/40" not in errors
-    assert len(Store(tmp_path / "store").load(id_in(output)).members) == 1
+    assert len(Store(tmp_path / "store").load(id_in(output)).members) == 2
 
 
 # What is refused. These run in this process, since starting Python takes most of their time.

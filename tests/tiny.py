@@ -35,6 +35,7 @@ RECIPE = Recipe(
     teacher=(),
     teacher_views=0,
     optimiser="sgd",
+    distillation_loss="kl",
     epochs=2,
     batch_size=16,
     learning_rate=0.05,

@@ -115,7 +115,7 @@ class Recipe:
     muon_weight_decay: float = 2e-2
     schedule: Schedule = "one_cycle"
     initialisation: Initialisation = "he"
-    distillation_loss: DistillationLoss = "kl"
+    distillation_loss: DistillationLoss = "dkd"
     temperature: float = 4.0
     temperature_spread: float = 1.0
     distillation_weight: float = 0.5
@@ -177,6 +177,7 @@ PRESETS: dict[str, Recipe] = {
         label_smoothing=0.1,
         augmentation="none",
         precision="fp32",
+        distillation_loss="kl",
         validation_fraction=0.2,
     ),
     "default": Recipe(),
