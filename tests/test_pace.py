@@ -14,7 +14,7 @@ from tests.tiny import RECIPE, go_on, ignore
 from training.datasets import load_dataset
 from training.fit import Run
 from training.pace import faster_of, seconds_per_step
-from training.work import Work, prepare
+from training.work import Work, as_chosen_before, prepare
 
 SIDE_BY_SIDE = replace(PLAN, together=3, side_by_side=True, threads=0)
 
@@ -60,11 +60,8 @@ def test_the_plan_is_kept_with_the_run(work: Work) -> None:
     assert kept["peak_bytes"] == plan.peak_bytes <= plan.limit_bytes
 
 
-def test_a_resumed_run_keeps_to_one_by_one_where_that_was_chosen(
-    work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = work.plan_members()
-    wants = replace(first, together=2, side_by_side=True)
-    monkeypatch.setattr(Work, "plan_memory", lambda *_, **__: wants)
-    again = work.plan_members()
-    assert (again.together, again.side_by_side) == (1, False)
+def test_a_resumed_run_keeps_to_what_was_chosen() -> None:
+    one_by_one = replace(SIDE_BY_SIDE, together=1, side_by_side=False)
+    assert as_chosen_before(SIDE_BY_SIDE, one_by_one.to_dict()) == one_by_one
+    assert as_chosen_before(SIDE_BY_SIDE, SIDE_BY_SIDE.to_dict()) == SIDE_BY_SIDE
+    assert as_chosen_before(PLAN, PLAN.to_dict()) == PLAN

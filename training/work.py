@@ -1,6 +1,7 @@
 """What all pieces of a run have in common: recipe, pictures, store, and where results go."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -121,9 +122,7 @@ class Work:
         plan = self.plan_memory(self.recipe, self.recipe.members)
         name = f"{self.folder}/plan-{plan.device}.json"
         if self.store.files.exists(name):
-            if not read_json(self.store.files, name)["side_by_side"] and plan.side_by_side:
-                plan = replace(plan, together=1, side_by_side=False)
-            return plan
+            return as_chosen_before(plan, read_json(self.store.files, name))
         size = self.lesson.train.images.shape[-1]
         plan = faster_of(plan, self.recipe, size=size, classes=self.lesson.classes)
         write_json(self.store.files, name, plan.to_dict())
@@ -199,6 +198,13 @@ def prepare(
     # The same name may be tried again with another recipe or other pictures.
     folder = f"runs/{name}/{digest_of([recipe.to_dict(), dataset.digest])[:12]}"
     return Work(recipe, dataset, lesson, store, folder, run, limit_bytes)
+
+
+def as_chosen_before(plan: MemoryPlan, kept: dict[str, Any]) -> MemoryPlan:
+    """Return a plan, one by one if that is what an earlier plan of the same run had chosen."""
+    if plan.side_by_side and not kept["side_by_side"]:
+        return replace(plan, together=1, side_by_side=False)
+    return plan
 
 
 def normalisation_of(pictures: Pictures) -> Normalisation:
