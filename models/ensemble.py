@@ -14,8 +14,11 @@ from models.artefacts import FileRecord
 from models.errors import CorruptArtefact
 from models.resnet import ResNet, is_network
 
-FORMAT = 2
+FORMAT = 3
 """Version of the manifest; a reader refuses one it does not know."""
+
+_READABLE = (2, FORMAT)
+"""Format 2 knew neither engines nor doubt, which are optional."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class EnsembleManifest:
         predictions: saved log-probabilities of every member by split, [m, n, k] in each file.
         report: learning curves, reliability and confusion, as JSON.
         created_at: ISO 8601, UTC.
+        quantisation: largest input of each convolution, for engines in 8-bit integers.
+        proofs: by engine, how close it came to the reference (``models.proof.Proof``).
+        doubt: conformal sets, the cascade and what counts as outside (``models.doubt``).
     """
 
     id: str
@@ -71,6 +77,9 @@ class EnsembleManifest:
     created_at: str
     predictions: dict[str, FileRecord] = field(default_factory=dict)
     report: FileRecord | None = None
+    quantisation: dict[str, float] = field(default_factory=dict)
+    proofs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    doubt: dict[str, Any] | None = None
 
     @property
     def bytes(self) -> int:
@@ -92,7 +101,7 @@ def manifest_from_dict(data: dict[str, Any], where: str) -> EnsembleManifest:
     Raises:
         CorruptArtefact: another format, or a field is missing.
     """
-    if data.get("format") != FORMAT:
+    if data.get("format") not in _READABLE:
         reason = f"format {data.get('format')!r}, this version reads {FORMAT}"
         raise CorruptArtefact(f"{where}: {reason}")
     values = {key: value for key, value in data.items() if key != "format"}

@@ -1,14 +1,15 @@
 """The lock files: `python ops/locks.py write` makes them, `check` says whether they are current.
 
-Three locks, all with hashes and for every platform (uv's universal resolution):
+Four locks, all with hashes and for every platform (uv's universal resolution):
 
-    requirements-uv.lock    the installer itself, the one thing pip installs
-    requirements.lock       what the service needs
-    requirements-dev.lock   the same versions, and what the checks and tests need
+    requirements-uv.lock               the installer itself, the one thing pip installs
+    requirements.lock                  what the service needs
+    requirements-dev.lock              the same versions, and what the checks and tests need
+    benchmarks/requirements-peers.lock the servers that we are compared with, for .venv-peers
 
 `write` keeps the locked versions where they still fit; `write --upgrade` takes the newest.
-`check` needs no network: `write` leaves a digest of pyproject.toml's dependencies in
-ops/locks.sha256, and a digest that no longer fits means the locks are older than pyproject.toml.
+`check` needs no network: `write` leaves a digest of all that asks for packages in
+ops/locks.sha256, and a digest that no longer fits means that the locks are older.
 """
 
 import argparse
@@ -22,7 +23,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DIGEST = ROOT / "ops" / "locks.sha256"
+PEERS = ROOT / "benchmarks" / "requirements-peers.in"
 LOCKS = [ROOT / f"requirements{part}.lock" for part in ("-uv", "", "-dev")]
+LOCKS.append(PEERS.with_suffix(".lock"))
+SHARED_WITH_PEERS = ("numpy==", "pillow==")
+"""They decode with the very library that we do, and hand torch, which is ours, their arrays."""
 
 COMPILE = [
     *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"),
@@ -31,15 +36,16 @@ COMPILE = [
 
 
 def digest_of_dependencies() -> str:
-    """The sha256 of all that pyproject.toml says about dependencies, in hexadecimal."""
+    """The sha256 of what pyproject.toml and the peers ask for, in hexadecimal."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = pyproject["project"]
     said = [project["requires-python"], project["dependencies"], pyproject["dependency-groups"]]
+    said.append(PEERS.read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def write(*, upgrade: bool) -> None:
-    """Resolve the three locks anew.
+    """Resolve the four locks anew.
 
     Raises:
         subprocess.CalledProcessError: if uv found no versions that fit.
@@ -56,7 +62,11 @@ def write(*, upgrade: bool) -> None:
     compile_lock("pyproject.toml", lock="requirements.lock")
     pinned = ("--constraints", "requirements.lock", "--group", "dev")
     compile_lock("pyproject.toml", *pinned, lock="requirements-dev.lock")
-    DIGEST.write_text(f"{digest_of_dependencies()}  dependencies in pyproject.toml\n")
+    locked = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    shared = [line.rstrip(" \\") for line in locked if line.startswith(SHARED_WITH_PEERS)]
+    wanted = "\n".join([PEERS.read_text(encoding="utf-8"), *shared])
+    compile_lock("-", lock=str(PEERS.with_suffix(".lock").relative_to(ROOT)), text=wanted)
+    DIGEST.write_text(f"{digest_of_dependencies()}  what pyproject.toml and the peers ask for\n")
 
 
 def check() -> list[str]:
@@ -64,7 +74,7 @@ def check() -> list[str]:
     faults = [f"{lock.name} is missing" for lock in LOCKS if not lock.exists()]
     recorded = DIGEST.read_text(encoding="utf-8").split()[0] if DIGEST.exists() else "nothing"
     if recorded != digest_of_dependencies():
-        faults.append("pyproject.toml's dependencies changed after the locks were written")
+        faults.append("what is asked for changed after the locks were written")
     # An address would tie everyone to the package index of whoever wrote the lock.
     addressed = [lock for lock in LOCKS if lock.exists() and b"://" in lock.read_bytes()]
     return faults + [f"{lock.name} holds an address" for lock in addressed]

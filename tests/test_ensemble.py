@@ -78,8 +78,14 @@ def test_a_manifest_counts_the_bytes_of_its_members(manifest: EnsembleManifest) 
 
 
 def test_another_format_is_refused_with_the_known_one(manifest: EnsembleManifest) -> None:
-    with pytest.raises(CorruptArtefact, match="somewhere: format 99, this version reads 2"):
+    with pytest.raises(CorruptArtefact, match="somewhere: format 99, this version reads 3"):
         manifest_from_dict(as_json(manifest) | {"format": 99}, "somewhere")
+
+
+def test_the_format_before_engines_is_still_read(manifest: EnsembleManifest) -> None:
+    new = ("quantisation", "proofs", "doubt")
+    old = {key: value for key, value in as_json(manifest).items() if key not in new}
+    assert manifest_from_dict(old | {"format": 2}, "somewhere") == manifest
 
 
 @pytest.mark.parametrize(

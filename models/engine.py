@@ -1,0 +1,96 @@
+"""Engines: what computes the members' probabilities when pictures are answered.
+
+An engine is a backend and a precision, such as ``openvino-int8``. All take and give the same; the
+reference they are compared with is ``models.ensemble.Ensemble``.
+
+Shape legend: m members, n pictures, s pixels a side, k classes.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from models.ensemble import Ensemble
+from models.torch_engine import TorchEngine
+
+_log = logging.getLogger(__name__)
+
+ENGINE_VERSION = 1
+"""Of the way engines are built; what was measured on one version says nothing about another."""
+
+REFERENCE = "torch-float32"
+"""The engine that computes just what the reference does."""
+
+EXACT = ("openvino-float32", REFERENCE)
+"""Engines in the precision of training, which need no proof but a look."""
+
+REDUCED = ("openvino-int8", "openvino-bfloat16")
+"""Engines that answer by default only where validation pictures prove them."""
+
+NAMES = (*REDUCED, *EXACT)
+"""All engines, the fastest first where a CPU has instructions for all precisions."""
+
+
+class Engine(Protocol):
+    """Answers pictures with some or all members of one ensemble.
+
+    Attributes:
+        name: one of ``NAMES``.
+        members: how many there are, m.
+        stride: how many members it likes to be asked for at once, when not for all.
+    """
+
+    name: str
+    members: int
+    stride: int
+
+    def __call__(self, images: Tensor, members: range | None = None) -> Tensor:
+        """Return the softmax of the members asked for.
+
+        One call at a time.
+
+        Args:
+            images: uint8 [n, s, s, 3], contiguous.
+            members: a run of members; all unless given.
+
+        Returns:
+            float32 [m, n, k].
+        """
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why an engine cannot be had on this machine or for this ensemble."""
+
+    name: str
+    reason: str
+
+
+def build_engine(
+    name: str, ensemble: Ensemble, threads: int, largest: Mapping[str, float] | None = None
+) -> "Engine | Unavailable":
+    """Build one engine for an ensemble.
+
+    Args:
+        name: one of ``NAMES``.
+        ensemble: whose members are to answer.
+        threads: cores it may use.
+        largest: for int8, what ``models.quantisation.measure_largest`` found.
+    """
+    backend, precision = name.split("-")
+    if backend == "torch":
+        return TorchEngine(ensemble, threads)
+    if importlib.util.find_spec("openvino") is None:
+        return Unavailable(name, "OpenVINO is not installed")
+    if precision == "int8" and not largest:
+        return Unavailable(name, "the ensemble was published without ranges for 8-bit integers")
+    if torch.cuda.is_available():
+        return Unavailable(name, "there is a GPU")
+    from models.openvino_engine import OpenVinoEngine  # noqa: PLC0415  # may not be installed
+
+    return OpenVinoEngine(name, ensemble, precision, threads, largest or {})
