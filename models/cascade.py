@@ -1,0 +1,175 @@
+"""A cascade: members answer in turn, and a picture whose class the rest will not change is done.
+
+Shape legend: m members, n pictures, k classes, s members of a stage, r pictures still open.
+Entropies are in nats.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.uncertainty import entropy
+
+
+@dataclass(frozen=True)
+class CascadeFigures:
+    """What a cascade saves and costs, on pictures that did not choose its rule.
+
+    Attributes:
+        pictures: on which it was measured.
+        mean_members: asked for a picture.
+        accuracy_lost: against asking all members; negative where leaving some out did good.
+        accuracy_lost_error: its standard error over pictures.
+        agreement: share of pictures that get the class all members give them.
+    """
+
+    pictures: int
+    mean_members: float
+    accuracy_lost: float
+    accuracy_lost_error: float
+    agreement: float
+
+
+@dataclass(frozen=True)
+class CascadeFit:
+    """When a picture needs no further member.
+
+    Attributes:
+        thresholds: for j = 1 … m-1, the margin that settles a picture after j members: that
+            between the two likeliest classes of their average. Above 1: never.
+        halves: each half of validation, measured by the rule that the other half chose.
+    """
+
+    thresholds: tuple[float, ...]
+    halves: tuple[CascadeFigures, CascadeFigures]
+
+    @property
+    def stated(self) -> CascadeFigures:
+        """The halves' figures together, which differ from each other by luck."""
+        one, other = self.halves
+        pictures = one.pictures + other.pictures
+        of_one, of_other = one.pictures / pictures, other.pictures / pictures
+        return CascadeFigures(
+            pictures=pictures,
+            mean_members=of_one * one.mean_members + of_other * other.mean_members,
+            accuracy_lost=of_one * one.accuracy_lost + of_other * other.accuracy_lost,
+            accuracy_lost_error=math.hypot(
+                of_one * one.accuracy_lost_error, of_other * other.accuracy_lost_error
+            ),
+            agreement=of_one * one.agreement + of_other * other.agreement,
+        )
+
+
+def cascade_from_dict(data: dict[str, Any]) -> CascadeFit:
+    """Build a fit from what ``dataclasses.asdict`` made of it.
+
+    Raises:
+        ValueError, TypeError, KeyError: a field is missing, unknown or no possible value.
+    """
+    one, other = (CascadeFigures(**half) for half in data["halves"])
+    thresholds = tuple(map(float, data["thresholds"]))
+    fit = CascadeFit(**{**data, "thresholds": thresholds, "halves": (one, other)})
+    for name, fine in (
+        ("thresholds", len(thresholds) > 0),
+        ("thresholds", all(math.isfinite(value) and value >= 0 for value in thresholds)),
+        ("halves.pictures", min(one.pictures, other.pictures) > 0),
+        ("halves", all(map(math.isfinite, (*vars(one).values(), *vars(other).values())))),
+    ):
+        if not fine:
+            raise ValueError(name)
+    return fit
+
+
+def margin(average: Tensor) -> Tensor:
+    """Return by how much the likeliest class leads, the last dimension of [..., k] gone."""
+    first, second = average.topk(2, dim=-1).values.unbind(dim=-1)
+    return first - second
+
+
+def settled(average: Tensor, members: int, fit: CascadeFit) -> Tensor:
+    """Return which pictures need no further member, bool [n].
+
+    Args:
+        average: probabilities, mean over the members asked so far, float [n, k].
+        members: how many these are, j; from m on, everything is settled.
+        fit: of the ensemble.
+    """
+    if members > len(fit.thresholds):
+        return torch.ones(len(average), dtype=torch.bool)
+    return margin(average) >= fit.thresholds[members - 1]
+
+
+@dataclass(frozen=True)
+class CascadeAnswers:
+    """Answers to n pictures, each by the members it was asked of.
+
+    Attributes:
+        probabilities: average over these members, float64 [n, k].
+        entropy: of that average, [n].
+        mutual_information: what these members do not agree about, [n]; zero for a single one.
+        agreement: share of them whose likeliest class is the answer, [n]; one for a single one.
+        members_used: how many they are, int64 [n].
+    """
+
+    probabilities: Tensor
+    entropy: Tensor
+    mutual_information: Tensor
+    agreement: Tensor
+    members_used: Tensor
+
+
+def cascade(
+    answer: Callable[[range, Tensor], Tensor],
+    pictures: int,
+    stages: Sequence[range],
+    fit: CascadeFit,
+) -> CascadeAnswers:
+    """Ask stage after stage about the pictures that are still open.
+
+    Args:
+        answer: returns the probabilities [s, r, k] that the members of a stage give to the
+            pictures of some rows, int64 [r], in ascending order.
+        pictures: how many, n; at least one.
+        stages: runs of members that follow one another, the first from 0. Where they end before
+            the last member, pictures still open then keep the answer they have.
+        fit: of the ensemble. It was chosen to be asked after every member; asked after every
+            stage, pictures are left at a later member or at the same.
+
+    Raises:
+        ValueError: there is no picture, or the stages are no such runs.
+    """
+    last = [0, *(stage.stop for stage in stages)]
+    if not stages or any(not stage or stage.step != 1 for stage in stages):
+        raise ValueError(f"stages must be runs of members, not {stages}")
+    if [stage.start for stage in stages] != last[:-1]:
+        raise ValueError(f"stages must follow one another from member 0, not {stages}")
+    if pictures < 1:
+        raise ValueError("a cascade needs a picture")
+    rows = torch.arange(pictures)  # [r]: those still open
+    sums, entropies = torch.empty(0), torch.zeros(pictures, dtype=torch.double)
+    used = torch.zeros(pictures, dtype=torch.int64)
+    chosen = torch.full((last[-1], pictures), -1)  # each member's likeliest class
+    for stage in stages:
+        members = answer(stage, rows).double()  # [s, r, k]
+        if stage.start == 0:
+            sums = torch.zeros(pictures, members.shape[-1], dtype=torch.double)
+        sums[rows] += members.sum(dim=0)
+        entropies[rows] += entropy(members).sum(dim=0)
+        chosen[stage.start : stage.stop, rows] = members.argmax(dim=-1)
+        used[rows] = stage.stop
+        rows = rows[~settled(sums[rows] / stage.stop, stage.stop, fit)]
+        if not len(rows):
+            break
+    average = sums / used[:, None]
+    of_average = entropy(average)
+    return CascadeAnswers(
+        probabilities=average,
+        entropy=of_average,
+        mutual_information=(of_average - entropies / used).clamp(min=0),
+        agreement=(chosen == average.argmax(dim=-1)).sum(dim=0) / used.double(),
+        members_used=used,
+    )
