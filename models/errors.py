@@ -17,6 +17,7 @@
     │   └── IdempotencyConflict
     ├── NoEnsemble                nothing is loaded that could answer
     ├── TooBusy                   a limit on work in hand is reached; try again later
+    ├── DeadlineExceeded          not answered before the time its sender gave
     ├── StoreError
     │   ├── CorruptArtefact         digest or shape is not what the manifest says; names the file
     │   └── StoreFull               no space left; says how many bytes were needed
@@ -108,7 +109,19 @@ class NoEnsemble(StillhouseError):
 
 
 class TooBusy(StillhouseError):
-    """A limit on work in hand is reached; the same request may pass later."""
+    """A limit on work in hand is reached; the same request may pass later.
+
+    Attributes:
+        retry_after_seconds: when it may, where that can be estimated.
+    """
+
+    def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlineExceeded(StillhouseError):
+    """Not answered before the time its sender gave."""
 
 
 class StoreError(StillhouseError):

@@ -1,0 +1,202 @@
+"""The queue between those who ask and the one engine that answers: bounded, batched, in turns."""
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from app.batch_costs import KnownCosts
+from app.turns import Batch, Line, Request, Turns
+from models.errors import DeadlineExceeded, Stopped, TooBusy
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """One batch that the engine has done, or failed at.
+
+    Attributes:
+        items: how many were in it.
+        waited_seconds: of the item that had waited longest, until the engine began.
+        engine_seconds: that the engine took.
+    """
+
+    items: int
+    waited_seconds: float
+    engine_seconds: float
+
+
+def _tell_nobody(_: BatchDone) -> None:
+    pass
+
+
+class Batcher(Generic[Key, Item, Answer]):
+    """Puts items of many requests into batches of one key, and runs one batch at a time.
+
+    A batch is whatever waits when the engine is free, up to the size that ``Costs`` finds best. An
+    item that finds the engine idle begins in the event loop's next turn, together with what else
+    comes in this one; otherwise batches form by themselves while the engine is busy. Whose items
+    go first is up to ``Turns``.
+
+    All methods belong to one event loop at a time. There is nothing to start and no task: when a
+    loop ends, those who waited end with it, and the next loop finds an empty queue.
+
+    Args:
+        run: answers items of one key, on the executor. Is told the key, the items, and how many
+            seconds the first of them has waited; returns as many answers, in order. What it raises
+            is raised to every request of its batch, and to no other.
+        executor: of one thread.
+        max_waiting: items that may wait, not counting those the engine has. A request that comes
+            when none waits is taken however large it is.
+        observe: is told of each batch when it is over.
+        max_batch: items in one batch at most.
+        cost_of: what the costs of a key are remembered by. Keys are let go after their last
+            request and this is not, so it must hold no ensemble; the key's hash unless told.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Key, list[Item], float], Sequence[Answer]],
+        executor: Executor,
+        *,
+        max_waiting: int,
+        observe: Callable[[BatchDone], None] = _tell_nobody,
+        max_batch: int = 128,
+        cost_of: Callable[[Key], Hashable] = hash,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._executor = executor
+        self._max_waiting = max_waiting
+        self._observe = observe
+        self._max_batch = max_batch
+        self._cost_of = cost_of
+        self._clock = clock
+        self._costs = KnownCosts()
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = Turns()
+        self._in_hand: Batch | None = None
+
+    async def ask(self, key: Key, items: Sequence[Item], timeout_seconds: float) -> list[Answer]:
+        """Return the answers to items, in their order.
+
+        Where this is cancelled, items that have not begun never will.
+
+        Raises:
+            TooBusy: too many items wait, or the wait is likely to be longer than the timeout; said
+                at once, with the seconds until what waits now is done, where they are known.
+            DeadlineExceeded: the timeout passed; items that had not begun never will.
+            Stopped: the batcher was closed before all items had begun.
+            BaseException: whatever ``run`` raised.
+        """
+        if not items:
+            return []
+        if self._closed:
+            raise Stopped("the service is stopping")
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # the first, or that of before has ended
+            self._loop, self._turns, self._in_hand = loop, Turns(), None
+        self._refuse_if_busy(len(items), timeout_seconds)
+        line = self._turns.line(key) or Line(key, self._costs.of(self._cost_of(key)))
+        now = self._clock()
+        request = Request(line, items, now, now + timeout_seconds, loop.create_future())
+        if not self._turns and not self._in_hand:
+            loop.call_soon(self._begin)
+        self._turns.put(request)
+        timer = loop.call_later(timeout_seconds, self._expire, request)
+        try:
+            await request.ended
+        finally:
+            timer.cancel()
+            self._turns.withdraw(request)
+        if request.error is not None:
+            raise request.error
+        return request.answers
+
+    def close(self) -> None:
+        """End what waits, and take nothing more; what the engine has begun is still answered."""
+        self._closed = True
+        for request in self._turns.requests:
+            self._end(request, Stopped("the service is stopping"))
+
+    @property
+    def waiting(self) -> int:
+        """Items that have not begun."""
+        return self._turns.items
+
+    @property
+    def delay_seconds(self) -> float:
+        """About how long one item that came now would wait; 0 while no cost is known."""
+        return self._seconds_before(1)
+
+    def _seconds_before(self, items: int) -> float:
+        rest = max(0.0, self._in_hand.expected_end - self._clock()) if self._in_hand else 0.0
+        return rest + self._turns.seconds_before(items)
+
+    def _refuse_if_busy(self, items: int, timeout_seconds: float) -> None:
+        waiting = self.waiting
+        if waiting and waiting + items > self._max_waiting:
+            reason = f"{waiting} wait already, and with these more than {self._max_waiting} would"
+        elif (seconds := self._seconds_before(items)) > timeout_seconds:
+            reason = f"the wait is about {seconds:.3g} s, and {timeout_seconds:.3g} s were given"
+        else:
+            return
+        raise TooBusy(reason, self._seconds_before(waiting) or None)
+
+    def _begin(self) -> None:
+        while not self._in_hand and (batch := self._turns.take(self._max_batch, self._clock())):
+            try:
+                self._executor.submit(self._work, batch, asyncio.get_running_loop())
+            except RuntimeError as error:  # it was shut down
+                self._fail(batch, error)
+            else:
+                self._in_hand = batch
+
+    def _work(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
+        began = self._clock()
+        waited = began - batch.arrived
+        outcome: list[Answer] | BaseException
+        try:
+            outcome = list(self._run(batch.line.key, batch.items, waited))
+            if len(outcome) != len(batch.items):
+                outcome = ValueError(f"{len(outcome)} answers to {len(batch.items)} items")
+        except BaseException as error:  # noqa: BLE001  # whatever it is, somebody waits for it
+            outcome = error
+        done = BatchDone(len(batch.items), waited, self._clock() - began)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._finish, batch, outcome, done)
+
+    def _finish(self, batch: Batch, outcome: list[Answer] | BaseException, done: BatchDone) -> None:
+        self._in_hand = None
+        if isinstance(outcome, BaseException):
+            self._fail(batch, outcome)
+        else:
+            batch.line.costs.note(done.items, done.engine_seconds)
+            for request, answer in zip(batch.requests, outcome, strict=True):
+                request.answers.append(answer)
+                if len(request.answers) == len(request.items):
+                    self._end(request)
+        self._begin()
+        self._observe(done)
+
+    def _fail(self, batch: Batch, error: BaseException) -> None:
+        for request in batch.requests:
+            self._end(request, error)
+
+    def _expire(self, request: Request) -> None:
+        seconds = request.deadline - request.arrived
+        self._end(request, DeadlineExceeded(f"not answered within {seconds:.3g} s"))
+
+    def _end(self, request: Request, error: BaseException | None = None) -> None:
+        if not request.ended.done():
+            request.error = error
+            request.ended.set_result(None)
+        self._turns.withdraw(request)
