@@ -1,69 +1,139 @@
 """From pictures to answers: the part of POST /predict that is neither HTTP nor decoding."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from app.degrade import Degrade
 from app.schemas import Prediction, TopClass, Uncertainty
-from models.ensemble import Ensemble
-from models.uncertainty import agreement, entropy, mutual_information
+from models.answering import Answering
+from models.conformal import prediction_sets
+from models.outside import looks_outside
 
-SMALL_BATCH = 8
-"""Fewer pictures are answered sooner by one thread than by several that wake each other up."""
+Picture = npt.NDArray[np.uint8]
+"""[size, size, 3]"""
 
-_THREADS = torch.get_num_threads()
+
+@dataclass(frozen=True)
+class How:
+    """How pictures are to be answered; pictures with the same may share a batch.
+
+    Attributes:
+        answering: the ensemble, taken when the request came: whatever is promoted meanwhile, an
+            answer comes from one ensemble.
+        mode: one of ``models.answering.MODES``.
+        max_members: ask only the first so many.
+        conformal: rate at which sets of classes are to hold the right one; none for no sets.
+    """
+
+    answering: Answering
+    mode: str
+    max_members: int | None = None
+    conformal: float | None = None
+
+    @property
+    def costs(self) -> tuple[str, str, int | None]:
+        """What a batch's cost depends on."""
+        return self.answering.manifest.id, self.mode, self.max_members
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one picture, in plain numbers.
+
+    Attributes:
+        probabilities: of the classes, in id order.
+        likeliest: class ids, the likeliest first.
+        calibrated_probability: of the likeliest.
+        uncertainty: entropy, mutual information and agreement.
+        outside: whether it looks like none of the classes; none if nobody knows.
+        conformal_set: class ids, the likeliest first; none if not asked for.
+        members_used: how many members were asked.
+        degraded: whether fewer than asked for, since the queue was long.
+    """
+
+    probabilities: list[float]
+    likeliest: list[int]
+    calibrated_probability: float
+    uncertainty: tuple[float, float, float]
+    outside: bool | None
+    conformal_set: list[int] | None
+    members_used: int
+    degraded: bool
 
 
 def answer(
-    ensemble: Ensemble,
-    pictures: list[npt.NDArray[np.uint8]],
-    filenames: list[str | None],
-    top_k: int,
-    max_members: int | None,
-) -> list[Prediction]:
-    """Ask the ensemble about pictures.
+    how: How, pictures: Sequence[Picture], waited_seconds: float, degrade: Degrade | None = None
+) -> list[Answer]:
+    """Ask an ensemble about a batch of pictures.
 
     Args:
-        ensemble: whom to ask.
+        how: whom to ask, and how.
         pictures: uint8 [size, size, 3] each.
-        filenames: one for each picture.
-        top_k: how many classes to name; at most as many as there are.
-        max_members: ask only the first so many members.
+        waited_seconds: for how long the first of them has waited.
+        degrade: when to leave members out; never unless given.
     """
-    manifest = ensemble.manifest
-    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # [n, 3, s, s]
-    torch.set_num_threads(1 if len(pictures) < SMALL_BATCH else _THREADS)  # of this thread's work
-    members = ensemble(images, max_members).double()  # [m, n, k]
-    average = members.mean(dim=0)  # [n, k]: the mission, and exact to double precision
-    calibrated = (average.clamp_min(1e-300).log() / manifest.temperature).softmax(dim=-1)
-    likeliest = average.topk(top_k, dim=-1).indices.tolist()
-    doubts = zip(
-        entropy(average).tolist(),
-        mutual_information(members).tolist(),
-        agreement(members).tolist(),
+    answering, doubt = how.answering, how.answering.doubt
+    all_members = len(answering.manifest.members)
+    asked = min(how.max_members or all_members, all_members)
+    most = degrade.members(asked, waited_seconds) if degrade else asked
+    images = torch.from_numpy(np.stack(pictures))
+    found = answering.answer(images, how.mode, most)
+    calibrated = answering.calibrated(found.probabilities)
+    likeliest = found.probabilities.argsort(dim=-1, descending=True, stable=True)
+    sets: Sequence[list[int] | None] = [None] * len(pictures)
+    if how.conformal is not None and doubt is not None and doubt.conformal is not None:
+        sets = prediction_sets(calibrated, how.conformal, doubt.conformal)
+    outside: Sequence[bool | None] = [None] * len(pictures)
+    if doubt is not None and doubt.outside is not None:
+        outside = looks_outside(found.entropy, doubt.outside).tolist()
+    uncertainties = zip(
+        found.entropy.tolist(),
+        found.mutual_information.tolist(),
+        found.agreement.tolist(),
         strict=True,
     )
-    predictions = []
-    for index, (filename, doubt) in enumerate(zip(filenames, doubts, strict=True)):
-        probabilities = average[index].tolist()
-        named = [
-            TopClass(label=manifest.classes[id_], class_id=id_, probability=probabilities[id_])
-            for id_ in likeliest[index]
-        ]
-        best = named[0]
-        predictions.append(
-            Prediction(
-                filename=filename,
-                label=best.label,
-                class_id=best.class_id,
-                probability=best.probability,
-                top_k=named,
-                probabilities=probabilities,
-                calibrated_probability=calibrated[index, best.class_id].item(),
-                uncertainty=Uncertainty(
-                    entropy=doubt[0], mutual_information=doubt[1], agreement=doubt[2]
-                ),
-                members_used=len(members),
-            )
-        )
-    return predictions
+    columns = zip(
+        found.probabilities.tolist(),
+        likeliest.tolist(),
+        calibrated.gather(1, likeliest[:, :1])[:, 0].tolist(),
+        uncertainties,
+        outside,
+        sets,
+        found.members_used.tolist(),
+        strict=True,
+    )
+    return [Answer(*column, degraded=most < asked) for column in columns]
+
+
+def to_prediction(
+    answer: Answer, filename: str | None, classes: Sequence[str], top_k: int
+) -> Prediction:
+    """Return an answer as it is sent."""
+
+    def named(id_: int) -> TopClass:
+        return TopClass(label=classes[id_], class_id=id_, probability=answer.probabilities[id_])
+
+    top = [named(id_) for id_ in answer.likeliest[:top_k]]
+    entropy, mutual_information, agreement = answer.uncertainty
+    sets = answer.conformal_set
+    return Prediction(
+        filename=filename,
+        label=top[0].label,
+        class_id=top[0].class_id,
+        probability=top[0].probability,
+        top_k=top,
+        probabilities=answer.probabilities,
+        calibrated_probability=answer.calibrated_probability,
+        uncertainty=Uncertainty(
+            entropy=entropy,
+            mutual_information=mutual_information,
+            agreement=agreement,
+            outside=answer.outside,
+        ),
+        conformal_set=None if sets is None else [named(id_) for id_ in sets],
+        members_used=answer.members_used,
+    )

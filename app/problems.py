@@ -1,9 +1,14 @@
-"""How each error is told over HTTP: one table, RFC 9457 problem details for everything."""
+"""How each error is told over HTTP: one table, RFC 9457 problem details for everything.
+
+Except under ``/v2``: clients of the Open Inference Protocol look for ``{"error": "…"}``.
+"""
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -48,6 +53,7 @@ ANSWERS: Mapping[type[errors.StillhouseError], Answer] = {
     ),
     errors.NoEnsemble: Answer(503, "no-ensemble", "No ensemble can answer yet"),
     errors.TooBusy: Answer(429, "too-busy", "Too much work is waiting"),
+    errors.DeadlineExceeded: Answer(504, "deadline-exceeded", "The time given was not enough"),
     errors.StoreError: Answer(503, "store-unavailable", "The store cannot be used"),
     errors.CorruptArtefact: Answer(503, "corrupt-artefact", "A file of the store is damaged"),
     errors.StoreFull: Answer(507, "store-full", "The store is full"),
@@ -98,33 +104,40 @@ def type_uri(answer: Answer) -> str:
 
 
 def respond(
+    request: Request,
     answer: Answer,
     detail: str,
     fields: list[FieldError] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the response that tells a problem."""
-    body = problem(answer, detail, fields).model_dump(exclude_none=True)
+    """Return the response that tells a problem to whoever made a request."""
+    body: dict[str, Any] = problem(answer, detail, fields).model_dump(exclude_none=True)
+    media_type = MEDIA_TYPE
+    if request.scope["path"] == "/v2" or request.scope["path"].startswith("/v2/"):
+        body, media_type = {"error": f"{answer.title}: {detail}"}, "application/json"
     # ASCII, since what a client sent may be quoted in it and need not be encodable.
-    return Response(json.dumps(body), answer.status, headers, MEDIA_TYPE)
+    return Response(json.dumps(body), answer.status, headers, media_type)
 
 
 def install(app: FastAPI) -> None:
     """Make an application answer every error with problem details."""
 
     @app.exception_handler(errors.StillhouseError)
-    async def known(_: Request, error: errors.StillhouseError) -> Response:
+    async def known(request: Request, error: errors.StillhouseError) -> Response:
         answer = ANSWERS[type(error)]
         if answer.status >= 500:
             _log.error("%s: %s", answer.type, error)
         fields = None
         if isinstance(error, errors.InvalidRecipe):
             fields = [FieldError(field=p.field, reason=p.reason) for p in error.problems]
-        headers = {"Retry-After": "10"} if answer.status == 429 else None
-        return respond(answer, str(error), fields, headers)
+        headers = None
+        if isinstance(error, errors.TooBusy):
+            seconds = error.retry_after_seconds
+            headers = {"Retry-After": str(10 if seconds is None else max(1, math.ceil(seconds)))}
+        return respond(request, answer, str(error), fields, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         fields = [
             FieldError(
                 field=_field(found["loc"]), reason=found["msg"].removeprefix("Value error, ")
@@ -132,27 +145,29 @@ def install(app: FastAPI) -> None:
             for found in error.errors()
         ]
         detail = "; ".join(f"{field.field}: {field.reason}" for field in fields)
-        return respond(INVALID_REQUEST, detail, fields)
+        return respond(request, INVALID_REQUEST, detail, fields)
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> Response:
+    async def refused(request: Request, error: HTTPException) -> Response:
         fallback = Answer(error.status_code, "http-error", "The request was refused")
         answer = HTTP_ANSWERS.get(error.status_code, fallback)
-        return respond(answer, str(error.detail), headers=error.headers)
+        return respond(request, answer, str(error.detail), headers=error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=CLIENT_GONE)  # nobody reads it, but it is counted
 
     @app.exception_handler(Exception)
-    async def unexpected(_: Request, __: Exception) -> Response:
+    async def unexpected(request: Request, _: Exception) -> Response:
         # The framework logs it, with its traceback, once this is sent.
-        return respond(INTERNAL, "the service's log has it")
+        return respond(request, INTERNAL, "the service's log has it")
 
     @app.exception_handler(RedisError)
-    async def no_queue(_: Request, error: RedisError) -> Response:
+    async def no_queue(request: Request, error: RedisError) -> Response:
         _log.error("the queue cannot be reached: %s", error)
-        return respond(QUEUE_UNAVAILABLE, "try again in a moment", headers={"Retry-After": "5"})
+        return respond(
+            request, QUEUE_UNAVAILABLE, "try again in a moment", headers={"Retry-After": "5"}
+        )
 
 
 def _field(location: Sequence[int | str]) -> str:

@@ -85,6 +85,30 @@ class JobPage(BaseModel):
     next_cursor: str | None = Field(None, description="``cursor`` of the next page, if any")
 
 
+TIMEOUT_HEADER = "X-Timeout-Ms"
+TIMEOUT_MS = 10_000
+
+Mode = Literal["default", "exact", "fast", "cascade"]
+
+
+class PredictQuery(BaseModel):
+    """How pictures are to be answered."""
+
+    top_k: int | None = Field(None, ge=1, description="classes to name; 5 unless told")
+    max_members: int | None = Field(None, ge=1, description="ask only the first so many members")
+    mode: Mode | None = Field(None, description="how exactly, against how fast; see docs/http.md")
+    conformal: float | None = Field(
+        None, gt=0, lt=1, description="add the smallest set of classes that covers at this rate"
+    )
+    timeout_ms: int = Field(
+        TIMEOUT_MS,
+        ge=1,
+        le=600_000,
+        alias=TIMEOUT_HEADER,
+        description="to be answered within, in ms",
+    )
+
+
 class TopClass(BaseModel):
     """One class and its probability."""
 
@@ -99,6 +123,9 @@ class Uncertainty(BaseModel):
     entropy: float = Field(description="of the averaged probabilities")
     mutual_information: float = Field(description="entropy less the members' mean entropy")
     agreement: float = Field(description="share of the members whose likeliest class is the answer")
+    outside: bool | None = Field(
+        None, description="whether it looks like none of the classes; null if nobody knows"
+    )
 
 
 class Prediction(BaseModel):
@@ -112,6 +139,9 @@ class Prediction(BaseModel):
     probabilities: list[float] = Field(description="the members' average, by class id")
     calibrated_probability: float
     uncertainty: Uncertainty
+    conformal_set: list[TopClass] | None = Field(
+        None, description="classes that hold the right one at the rate `conformal` asked for"
+    )
     members_used: int
 
 
@@ -120,6 +150,8 @@ class Predictions(BaseModel):
 
     ensemble: str
     members: int
+    engine: str = Field(description="backend and precision that computed the answers")
+    mode: str
     predictions: list[Prediction]
 
 
@@ -146,6 +178,16 @@ class EnsembleList(BaseModel):
     ensembles: list[EnsembleSummary]
 
 
+class Engines(BaseModel):
+    """Which engines answer for the serving ensemble."""
+
+    default: str
+    exact: str
+    fast: str
+    reasons: dict[str, str] = Field(description="why the others do not answer by default")
+    seconds: dict[str, float] = Field(description="for 32 pictures, when they were chosen")
+
+
 class EnsembleDetail(BaseModel):
     """Everything an ensemble's manifest says."""
 
@@ -163,6 +205,14 @@ class EnsembleDetail(BaseModel):
     teachers: list[str] = Field(description="digest or id of each teacher")
     metrics: dict[str, Any]
     report: dict[str, Any] | None = Field(description="file, sha256 and bytes of the report")
+    proofs: dict[str, Any] = Field(
+        description="by engine, how close it came to the reference on validation pictures"
+    )
+    quantisation: dict[str, float] = Field(description="largest input of each convolution")
+    doubt: dict[str, Any] | None = Field(
+        description="conformal sets, the cascade and what counts as outside, with what they reach"
+    )
+    engines: Engines | None = Field(description="of the ensemble that serves, in this process")
     bytes: int
     created_at: str
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
@@ -17,6 +17,8 @@ from redis.exceptions import RedisError
 
 import app.tasks
 from app import problems
+from app.answers import Answer, How, Picture, answer
+from app.batching import Batcher
 from app.jobs import Jobs
 from app.limits import LimitBodies
 from app.queue import connect
@@ -40,8 +42,9 @@ class Service:
         jobs: records of all jobs.
         serving: the ensemble that answers.
         telemetry: metrics.
+        batcher: the queue in front of the engine.
+        engine: the one thread that asks the ensemble; its engine has threads of its own.
         decoders: threads that decode pictures, one for each core.
-        engine: the one thread that asks the ensemble; torch itself uses all cores.
     """
 
     settings: Settings
@@ -49,34 +52,70 @@ class Service:
     redis: Redis
     jobs: Jobs
     serving: Serving
-    telemetry: Telemetry = field(default_factory=Telemetry)
-    decoders: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(os.cpu_count(), "decode")
-    )
-    engine: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "engine"))
+    telemetry: Telemetry
+    batcher: Batcher[How, Picture, Answer]
+    engine: ThreadPoolExecutor
+    decoders: ThreadPoolExecutor
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def build_service(settings: Settings) -> Service:
     """Open store and queue; connects to nothing yet."""
-    store = Store(settings.store)
-    redis = connect(settings)
+    store, redis, telemetry = Store(settings.store), connect(settings), Telemetry()
+    engine = ThreadPoolExecutor(1, "engine")
     return Service(
-        settings, store, redis, Jobs(store, redis, settings.lease_seconds), Serving(store)
+        settings=settings,
+        store=store,
+        redis=redis,
+        jobs=Jobs(store, redis, settings.lease_seconds),
+        serving=Serving(store, settings.engine_threads or cores()),
+        telemetry=telemetry,
+        batcher=build_batcher(settings, telemetry, engine),
+        engine=engine,
+        decoders=ThreadPoolExecutor(cores(), "decode"),
     )
 
 
-def get_service(request: Request) -> Service:
+def build_batcher(
+    settings: Settings, telemetry: Telemetry, engine: ThreadPoolExecutor
+) -> Batcher[How, Picture, Answer]:
+    """Return the queue of pictures for the ensembles, which all wait for the same cores."""
+
+    def run(how: How, pictures: list[Picture], waited_seconds: float) -> list[Answer]:
+        answers = answer(how, pictures, waited_seconds, settings.degrade_policy)
+        telemetry.note_answers(how.mode, answers)
+        return answers
+
+    return Batcher(
+        run,
+        engine,
+        max_waiting=settings.max_waiting_pictures,
+        observe=telemetry.note_batch,
+        cost_of=lambda how: how.costs,
+    )
+
+
+async def provide_service(request: Request) -> Service:
     """Return the service an application was made for (a FastAPI dependency)."""
+    return get_service(request)  # were this no coroutine, the framework would wake a thread for it
+
+
+def get_service(request: Request) -> Service:
+    """Return the service an application was made for."""
     service: Service = request.app.state.service
     return service
 
 
-ServiceDependency = Annotated[Service, Depends(get_service)]
+ServiceDependency = Annotated[Service, Depends(provide_service)]
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application, which loads the serving ensemble when it starts."""
-    from app.routes import ensembles, health, jobs, predict  # noqa: PLC0415  # they import this module
+    from app.routes import ensembles, health, jobs, predict, v2  # noqa: PLC0415  # they import this module
 
     service = build_service(settings)
 
@@ -92,6 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        service.batcher.close()
         service.decoders.shutdown()
         service.engine.shutdown()
 
@@ -105,7 +145,7 @@ def create_app(settings: Settings) -> FastAPI:
     application.add_middleware(LimitBodies, settings=settings)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
     problems.install(application)
-    for module in (predict, jobs, ensembles, health):
+    for module in (predict, v2, jobs, ensembles, health):
         application.include_router(module.router)
     return application
 

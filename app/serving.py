@@ -3,9 +3,9 @@
 import logging
 import threading
 
-import torch
-
-from models.ensemble import Ensemble
+from models.answering import Answering
+from models.choice import choose
+from models.doubt import doubt_from_dict
 from models.errors import EnsembleNotFound, NoEnsemble, StoreError
 from models.store import Store
 
@@ -20,16 +20,18 @@ class Serving:
 
     Args:
         store: where ensembles are.
+        threads: cores their engines may use.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, threads: int) -> None:
         self._store = store
-        self._current: Ensemble | None = None
+        self._threads = threads
+        self._current: Answering | None = None
         self._trouble = "no ensemble is loaded yet"
         self._lock = threading.Lock()
         self.swaps = 0
 
-    def current(self) -> Ensemble:
+    def current(self) -> Answering:
         """Return the ensemble that answers now.
 
         Raises:
@@ -67,24 +69,25 @@ class Serving:
         """
         with self._lock:  # or ``follow``, having read the choice before, would undo this one
             before = self._current
-            ensemble = before if before and before.manifest.id == id_ else self._load(id_)
+            wanted = before if before and before.manifest.id == id_ else self._load(id_)
             self._store.serve(id_)  # nothing is promoted that could not be loaded
-            if ensemble is not before:
-                self._swap(ensemble)
+            if wanted is not before:
+                self._swap(wanted)
         return before.manifest.id if before else None
 
-    def _load(self, id_: str) -> Ensemble:
+    def _load(self, id_: str) -> Answering:
         ensemble = self._store.load(id_)
-        size = ensemble.manifest.size
-        # The first pass through a network is slow: allocations, and kernels being chosen.
-        ensemble(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-        return ensemble
+        # Engines are built, compared with the reference, timed and thereby warm.
+        choice = choose(ensemble, self._threads, self._store.files)
+        found = ensemble.manifest.doubt
+        doubt = None if found is None else doubt_from_dict(found, f"ensemble {id_}")
+        return Answering(ensemble.manifest, choice, doubt)
 
-    def _swap(self, ensemble: Ensemble) -> None:
-        self._current = ensemble
+    def _swap(self, answering: Answering) -> None:
+        self._current = answering
         self._trouble = ""
         self.swaps += 1
-        manifest = ensemble.manifest
+        manifest = answering.manifest
         _log.info("serving %s: %d members", manifest.id, len(manifest.members))
 
     def _note_trouble(self, trouble: str) -> None:

@@ -2,10 +2,12 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.degrade import Degrade
 from models.pictures import PictureLimits
 
 
@@ -28,6 +30,24 @@ class Settings(BaseSettings):
     max_pictures_per_request: int = Field(256, ge=1, description="pictures in one POST /predict")
     max_request_bytes: int = Field(64 * 2**20, ge=1, description="largest body of a POST /predict")
     max_recipe_bytes: int = Field(64 * 2**10, ge=1, description="largest body of any other call")
+    max_waiting_pictures: int = Field(
+        1024, ge=1, description="pictures that wait for the engine; then 429"
+    )
+    engine_threads: int | None = Field(
+        None, ge=1, description="cores that answer pictures; unset: all this process may use"
+    )
+    predict_mode: Literal["default", "exact", "fast", "cascade"] = Field(
+        "default", description="mode of a POST /predict that names none"
+    )
+    degrade: bool = Field(
+        False, description="`on`: with a long queue fewer members answer, before any 429"
+    )
+    degrade_delay_seconds: float = Field(
+        0.25, gt=0, description="wait from which on fewer members answer, if `degrade` is on"
+    )
+    degrade_least_members: int = Field(
+        3, ge=1, description="members that answer however long the queue is, if there are as many"
+    )
     max_unfinished_jobs: int = Field(100, ge=1, description="jobs queued or running; then 429")
     lease_seconds: float = Field(
         30.0, gt=0, description="a worker not heard of for so long has lost its work to others"
@@ -46,6 +66,13 @@ class Settings(BaseSettings):
     def picture_limits(self) -> PictureLimits:
         """The limits in the form the decoder takes."""
         return PictureLimits(self.max_picture_bytes, self.max_picture_pixels)
+
+    @property
+    def degrade_policy(self) -> Degrade | None:
+        """When members are left out; none for never."""
+        if not self.degrade:
+            return None
+        return Degrade(self.degrade_delay_seconds, self.degrade_least_members)
 
 
 @cache

@@ -1,9 +1,13 @@
 """What Prometheus is told at GET /metrics."""
 
 import time
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.answers import Answer
+from app.batching import BatchDone
 
 
 class Telemetry:
@@ -25,8 +29,32 @@ class Telemetry:
             registry=self.registry,
         )  # fmt: skip
         self.engine_seconds = Histogram(
-            "stillhouse_engine_seconds", "The ensemble answering the pictures of one request",
+            "stillhouse_engine_seconds", "The ensemble answering one batch",
             registry=self.registry,
+        )  # fmt: skip
+        self.batch_pictures = Histogram(
+            "stillhouse_batch_pictures", "Pictures in one batch",
+            buckets=[1, 2, 4, 8, 16, 32, 64, 128], registry=self.registry,
+        )  # fmt: skip
+        self.queue_seconds = Histogram(
+            "stillhouse_queue_seconds", "Wait of a batch's first picture for the engine",
+            registry=self.registry,
+        )  # fmt: skip
+        self.waiting_pictures = Gauge(
+            "stillhouse_waiting_pictures", "Pictures waiting for the engine",
+            registry=self.registry,
+        )  # fmt: skip
+        self.members_used = Histogram(
+            "stillhouse_members_used", "Members asked about a picture", ["mode"],
+            buckets=[1, 2, 3, 4, 5, 6, 8, 10, 15, 20], registry=self.registry,
+        )  # fmt: skip
+        self.degraded = Counter(
+            "stillhouse_degraded_pictures", "Pictures answered by fewer members than asked for",
+            registry=self.registry,
+        )  # fmt: skip
+        self.rejected = Counter(
+            "stillhouse_rejected_requests", "Requests refused or given up for want of time",
+            ["reason"], registry=self.registry,
         )  # fmt: skip
         self.swaps = Gauge(
             "stillhouse_ensemble_swaps", "Ensembles loaded since the start", registry=self.registry
@@ -37,6 +65,20 @@ class Telemetry:
         self.ensemble = Info(
             "stillhouse_serving_ensemble", "The ensemble that answers", registry=self.registry
         )
+
+    def note_batch(self, batch: BatchDone) -> None:
+        """Count a batch that the engine has done."""
+        self.batch_pictures.observe(batch.items)
+        self.queue_seconds.observe(batch.waited_seconds)
+        self.engine_seconds.observe(batch.engine_seconds)
+
+    def note_answers(self, mode: str, answers: Sequence[Answer]) -> None:
+        """Count what a batch was answered with."""
+        self.pictures.inc(len(answers))
+        members_used = self.members_used.labels(mode)
+        for answer in answers:
+            members_used.observe(answer.members_used)
+            self.degraded.inc(answer.degraded)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

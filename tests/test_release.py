@@ -6,8 +6,10 @@ import pytest
 import skimage
 import torch
 
-from app.answers import answer
+from app.answers import How, answer, to_prediction
 from app.schemas import Prediction
+from models.answering import Answering
+from models.choice import choose
 from models.ensemble import Ensemble
 from models.pictures import decode_picture
 from models.store import Store
@@ -24,9 +26,15 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
     return store.load(id_)
 
 
-def ask(release: Ensemble, name: str) -> Prediction:
+@pytest.fixture(scope="module")
+def answering(release: Ensemble) -> Answering:
+    return Answering(release.manifest, choose(release, threads=1), None)
+
+
+def ask(release: Answering, name: str) -> Prediction:
     picture = decode_picture((PHOTOS / name).read_bytes(), release.manifest.size)
-    return answer(release, [picture], [name], 5, None)[0]
+    (found,) = answer(How(release, "default"), [picture], waited_seconds=0)
+    return to_prediction(found, name, release.manifest.classes, 5)
 
 
 def test_a_fresh_checkout_serves_the_release(release: Ensemble) -> None:
@@ -61,14 +69,14 @@ def test_it_is_better_together_than_its_members_are_alone(release: Ensemble) -> 
     ],
 )
 def test_real_photos_are_answered_as_the_readme_says(
-    release: Ensemble, name: str, label: str, probability: float
+    answering: Answering, name: str, label: str, probability: float
 ) -> None:
-    prediction = ask(release, name)
+    prediction = ask(answering, name)
     assert prediction.label == label
     assert prediction.probability == pytest.approx(probability, abs=0.02)
 
 
-def test_a_photo_of_nothing_it_knows_is_answered_with_doubt(release: Ensemble) -> None:
-    known, unknown = ask(release, "motorcycle_left.png"), ask(release, "camera.png")
+def test_a_photo_of_nothing_it_knows_is_answered_with_doubt(answering: Answering) -> None:
+    known, unknown = ask(answering, "motorcycle_left.png"), ask(answering, "camera.png")
     assert unknown.calibrated_probability < 0.3
     assert unknown.uncertainty.entropy > 3 > known.uncertainty.entropy

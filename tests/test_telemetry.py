@@ -67,9 +67,19 @@ def test_pictures_and_their_times_are_counted(client: httpx.Client) -> None:
     for name, value in (
         ("stillhouse_pictures_total", 3),
         ("stillhouse_decode_seconds_count", 1),
-        ("stillhouse_engine_seconds_count", 1),
     ):
         assert samples(client, name) == {frozenset(): value}
+    # How many batches three pictures make is the batcher's affair.
+    batches = samples(client, "stillhouse_batch_pictures_count")[frozenset()]
+    for name, value in (
+        ("stillhouse_engine_seconds_count", batches),
+        ("stillhouse_queue_seconds_count", batches),
+        ("stillhouse_batch_pictures_sum", 3),
+        ("stillhouse_waiting_pictures", 0),
+        ("stillhouse_degraded_pictures_total", 0),
+    ):
+        assert samples(client, name) == {frozenset(): value}
+    assert samples(client, "stillhouse_members_used_sum") == {frozenset({("mode", "default")}): 6}
     (seconds,) = [
         value
         for labels, value in samples(client, "stillhouse_http_request_seconds_sum").items()
@@ -82,10 +92,11 @@ def test_the_serving_ensemble_is_told(client: httpx.Client, store: Store) -> Non
     first = store.serving()
     second = publish(store, seed=1, members=3)
     name = "stillhouse_serving_ensemble_info"
-    assert list(samples(client, name)) == [frozenset({("id", first), ("members", "2")})]
+    engine = ("engine", "openvino-float32")
+    assert list(samples(client, name)) == [frozenset({("id", first), ("members", "2"), engine})]
     before = samples(client, "stillhouse_ensemble_swaps")
     client.put("/ensembles/serving", json={"ensemble": second.id})
-    assert list(samples(client, name)) == [frozenset({("id", second.id), ("members", "3")})]
+    assert list(samples(client, name)) == [frozenset({("id", second.id), ("members", "3"), engine})]
     after = samples(client, "stillhouse_ensemble_swaps")
     assert after[frozenset()] == before[frozenset()] + 1
 

@@ -7,14 +7,16 @@ from fastapi import APIRouter
 
 from app.routes.responses import problems
 from app.schemas import (
+    Engines,
     EnsembleDetail,
     EnsembleList,
     EnsembleSummary,
     ServingChange,
     ServingRequest,
 )
-from app.service import ServiceDependency
+from app.service import Service, ServiceDependency
 from models.ensemble import EnsembleManifest
+from models.errors import NoEnsemble
 
 router = APIRouter(prefix="/ensembles", tags=["ensembles"])
 
@@ -44,13 +46,32 @@ def get_ensemble(id: str, service: ServiceDependency) -> EnsembleDetail:  # noqa
     fields = asdict(manifest)
     del fields["predictions"]
     serving = service.store.serving() == manifest.id
-    return EnsembleDetail(**fields, serving=serving, bytes=manifest.bytes)
+    return EnsembleDetail(
+        **fields, serving=serving, bytes=manifest.bytes, engines=_engines(service, manifest.id)
+    )
 
 
 @router.get("/{id}/report", responses=problems(404, 422, 503))
 def get_report(id: str, service: ServiceDependency) -> dict[str, Any]:  # noqa: A002
     """Its learning curves, reliability and confusion; the layout is in `training/report.py`."""
     return service.store.report(id)
+
+
+def _engines(service: Service, id_: str) -> Engines | None:
+    try:
+        answering = service.serving.current()
+    except NoEnsemble:
+        return None
+    choice = answering.choice
+    if answering.manifest.id != id_:
+        return None
+    return Engines(
+        default=choice.default.name,
+        exact=choice.exact.name,
+        fast=choice.fast.name,
+        reasons=dict(choice.reasons),
+        seconds=dict(choice.seconds),
+    )
 
 
 def _summary(manifest: EnsembleManifest, serving: str | None) -> EnsembleSummary:

@@ -30,12 +30,15 @@ def metrics(service: ServiceDependency) -> Response:
     """Metrics for Prometheus."""
     telemetry = service.telemetry
     telemetry.swaps.set(service.serving.swaps)
+    telemetry.waiting_pictures.set(service.batcher.waiting)
     telemetry.unfinished_jobs.set(len(service.jobs.unfinished()))
     try:
         manifest = service.serving.current().manifest
-        telemetry.ensemble.info({"id": manifest.id, "members": str(len(manifest.members))})
+        engine = service.serving.current().choice.default.name
+        about = {"id": manifest.id, "members": str(len(manifest.members)), "engine": engine}
+        telemetry.ensemble.info(about)
     except NoEnsemble:
-        telemetry.ensemble.info({"id": "", "members": "0"})
+        telemetry.ensemble.info({"id": "", "members": "0", "engine": ""})
     return Response(telemetry.text(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -14,6 +14,7 @@ _MEANINGS = {
     422: "Not understood, or cannot work",
     429: "Too much work is waiting",
     503: "Cannot be done now",
+    504: "Not answered in the time given",
     507: "The store is full",
 }
 
