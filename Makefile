@@ -17,11 +17,12 @@ UV := $(BIN)/uv
 UV_READY := .venv/.installed-uv
 RUNTIME_READY := .venv/.installed-runtime
 DEV_READY := .venv/.installed-dev
+PEERS_READY := .venv-peers/.installed
 # Bytecode now, not at the first import: importing torch takes 3 s with it and 5.5 s without.
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -67,14 +68,17 @@ bench-arms: $(DEV_READY) ## recipes compared at small scale (ARGS="--data … --
 bench-predict: $(DEV_READY) ## latency and throughput of the service that `make run` started
 	@exec $(BIN)/python -m benchmarks.predict $(ARGS)
 
+bench-serve: $(DEV_READY) $(PEERS_READY) ## the service against LitServe, BentoML and mosec, ratios last; 20 minutes (ARGS="--quick")
+	@exec $(BIN)/python -m benchmarks.serve $(ARGS)
+
 smoke: $(DEV_READY) ## a real job through `make run`, minutes (ARGS="--data …", a folder with cifar100)
 	@exec $(BIN)/python -m tests.smoke.first_light $(ARGS)
 
 smoke-compose: ## build the images, run the compose file, lose nothing over down and up
 	@exec $(PYTHON) -m tests.smoke.compose
 
-clean: ## remove .venv and the tools' caches; store, data and logs stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+clean: ## remove .venv, .venv-peers and the tools' caches; store, data and logs stay
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One command to a line: a signal to make then ends the very process that works.
@@ -89,6 +93,17 @@ $(DEV_READY): requirements-dev.lock requirements.lock $(UV_READY)
 	@echo 'on Linux about 3 GB to download and 5.3 GB on disk, a minute on a fast line; later runs skip this.'
 	@$(INSTALL) -r requirements-dev.lock
 	@touch $(RUNTIME_READY) $@
+
+# The servers to compare with, away from what we ship. PyTorch is not installed again: the .pth file
+# puts our packages last on their path, so what they ask for themselves stays theirs.
+$(PEERS_READY): benchmarks/requirements-peers.lock $(DEV_READY)
+	@echo 'Installing the servers to compare with into .venv-peers, hashes checked: 170 MB on disk.'
+	@rm -rf .venv-peers
+	@$(BIN)/python -m venv --without-pip .venv-peers
+	@$(UV) pip install --python .venv-peers/bin/python --require-hashes --compile-bytecode -r $<
+	@site=$$(cd .venv-peers && ls -d lib/python3*/site-packages) && \
+	  echo "../../../../.venv/$$site" >".venv-peers/$$site/torch-of-ours.pth"
+	@touch $@
 
 $(UV_READY): requirements-uv.lock | $(BIN)/python
 	@echo 'Fetching uv, which installs the rest …'

@@ -96,7 +96,7 @@ def answer(
         found.agreement.tolist(),
         strict=True,
     )
-    columns = zip(
+    rows = zip(
         found.probabilities.tolist(),
         likeliest.tolist(),
         calibrated.gather(1, likeliest[:, :1])[:, 0].tolist(),
@@ -104,9 +104,10 @@ def answer(
         outside,
         sets,
         found.members_used.tolist(),
+        [most < asked] * len(pictures),
         strict=True,
     )
-    return [Answer(*column, degraded=most < asked) for column in columns]
+    return [Answer(*row) for row in rows]
 
 
 def to_prediction(

@@ -7,6 +7,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.settings import Settings
 
 
+def takes_pictures(path: str) -> bool:
+    """Say whether a call to this path sends pictures."""
+    return path == "/predict" or (path.startswith("/v2/models/") and path.endswith("/infer"))
+
+
 class LimitBodies:
     """ASGI middleware that refuses a body as soon as it is known to be too large.
 
@@ -27,9 +32,10 @@ class LimitBodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        predicts = scope["path"] == "/predict"
         settings = self._settings
-        max_bytes = settings.max_request_bytes if predicts else settings.max_recipe_bytes
+        max_bytes = settings.max_recipe_bytes
+        if takes_pictures(scope["path"]):
+            max_bytes = settings.max_request_bytes
         # The server has checked that it is a number, and that no more bytes come than declared.
         declared = int(Headers(scope=scope).get("content-length", 0))
         read = 0

@@ -71,8 +71,8 @@ def choose(ensemble: Ensemble, threads: int, files: Files | None = None) -> Choi
     seconds = {name: _time(engine, ensemble.manifest.size) for name, engine in built.items()}
     by_speed = sorted(built, key=lambda name: seconds[name])
     for name in by_speed:
-        if reason := objection(name, _proof(ensemble, name)):
-            reasons[name] = reason
+        if doubtful := objection(name, _proof(ensemble, name)):
+            reasons[name] = doubtful
     exact = next(name for name in by_speed if name in EXACT)
     default = next((name for name in by_speed if name not in reasons), exact)
     for name in by_speed:
@@ -180,7 +180,7 @@ def _time(engine: Engine, size: int) -> float:
 
 def _machine(threads: int) -> str:
     """Return a name for what a choice depends on besides the ensemble."""
-    versions = [torch.__version__]
+    versions = [str(torch.__version__)]
     for package in ("openvino",):
         try:
             versions.append(metadata.version(package))

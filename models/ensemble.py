@@ -155,6 +155,11 @@ class Ensemble(nn.Module):
         self.manifest = manifest
         self.members = nn.ModuleList(members).to(memory_format=torch.channels_last).eval()
 
+    @property
+    def networks(self) -> list[ResNet]:
+        """Return the members, typed."""
+        return [member for member in self.members if isinstance(member, ResNet)]
+
     @torch.inference_mode()
     def forward(self, images: Tensor, max_members: int | None = None) -> Tensor:
         """Return the softmax of each member.

@@ -63,7 +63,7 @@ class OpenVinoEngine:
             options = _options(precision, threads)
             return _core().compile_model(graph, "CPU", options).create_infer_request()
 
-        members: list[ResNet] = list(ensemble.members)  # type: ignore[arg-type]  # a ModuleList
+        members = ensemble.networks
         self._fused = compiled(_side_by_side(members, manifest), threads)
         self._each = [compiled(member, 1) for member in members] if self.members > 1 else []
         self.fused_up_to = self._race(manifest.size)

@@ -11,6 +11,7 @@
     runs/<run>/<recipe>/member-00/          checkpoints of a member, and what it left when finished
     jobs/<id>/                              what was asked for, and how it ended
     datasets/<digest>.safetensors           decoded pictures
+    engines/<id>/                           which engines answer for it, by kind of machine
     serving.json                            which ensemble answers POST /predict
 """
 

@@ -22,7 +22,7 @@ class TorchEngine:
         self.members = len(ensemble.members)
         self._normalisation = ensemble.manifest.normalisation
         self._networks = [
-            fold(member).to(memory_format=torch.channels_last) for member in ensemble.members
+            fold(member).to(memory_format=torch.channels_last) for member in ensemble.networks
         ]
         self._threads = threads
 

@@ -31,7 +31,8 @@ def routes() -> list[tuple[str, str]]:
 
 def test_every_call_has_a_heading() -> None:
     headings = set(re.findall(r"^### `(.+)`$", HTTP, flags=re.MULTILINE))
-    assert {f"{method} {path.replace('{id}', '<id>')}" for method, path in routes()} == headings
+    called = {re.sub(r"\{(\w+)\}", r"<\1>", f"{method} {path}") for method, path in routes()}
+    assert called == headings
 
 
 def test_every_problem_type_is_explained() -> None:
@@ -115,7 +116,7 @@ def test_every_make_target_that_pages_name_exists() -> None:
 
 
 def test_every_address_in_a_curl_is_a_call() -> None:
-    paths = [re.sub(r"\{id\}", r"[^/]+", path) for _, path in routes()]
+    paths = [re.sub(r"\{\w+\}", r"[^/]+", path) for _, path in routes()]
     found = [
         address
         for page in PAGES

@@ -12,7 +12,8 @@ from models.doubt import Doubt, doubt_from_dict
 from models.errors import CorruptArtefact
 from models.outside import looks_outside
 from models.uncertainty import entropy
-from training.calibration import fit_temperature
+from training.calibration import calibrate, fit_temperature
+from training.conformal import fit_conformal
 from training.doubt import fit_doubt, fit_outside
 from training.metrics import pool
 
@@ -48,6 +49,13 @@ def test_it_survives_json(doubt: Doubt) -> None:
     text = json.dumps(doubt.to_dict(), allow_nan=False)
     assert doubt_from_dict(json.loads(text), "here") == doubt
     assert len(text) < 25_000
+
+
+def test_sets_are_of_calibrated_probabilities() -> None:
+    predictions, labels = ensemble(2, 300)
+    found = fit_doubt(predictions, labels, temperature=1.7)
+    calibrated = calibrate(pool(predictions.double()), 1.7).exp()
+    assert found.conformal == fit_conformal(calibrated, labels)
 
 
 @pytest.mark.parametrize(
@@ -140,13 +148,13 @@ def test_few_ordinary_pictures_look_foreign_and_most_foreign_ones_do() -> None:
 
 
 def test_the_threshold_is_the_95_percent_quantile_with_the_correction_for_few() -> None:
-    predictions, _ = ensemble(3, 59)
+    predictions, _ = ensemble(3, 60)
     fit = fit_outside(predictions)
     assert fit is not None
     scores = sorted(entropy(predictions.double().exp().mean(dim=0)).tolist())
-    assert fit.threshold == pytest.approx(scores[57 - 1])  # 60 · 0.95
+    assert fit.threshold == pytest.approx(scores[58 - 1])  # ⌈61 · 0.95⌉
     assert sum(score > fit.threshold for score in scores) == 2
-    assert (fit.pictures, fit.score, fit.asked_rate) == (59, "predictive_entropy", 0.05)
+    assert (fit.pictures, fit.score, fit.asked_rate) == (60, "predictive_entropy", 0.05)
 
 
 def test_each_half_is_judged_by_the_other() -> None:

@@ -33,7 +33,7 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
 @pytest.fixture(scope="module")
 def largest(ensemble: Ensemble) -> dict[str, float]:
     seen = ensemble.manifest.normalisation(noise(32, seed=7))
-    return largest_of([measure_largest(member, seen) for member in ensemble.members])
+    return largest_of([measure_largest(member, seen) for member in ensemble.networks])
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -92,7 +92,7 @@ def test_an_answer_is_left_alone_by_the_next(engine: Engine) -> None:
 
 
 def test_a_single_member_is_an_ensemble_too(ensemble: Ensemble, largest: dict[str, float]) -> None:
-    alone = Ensemble(ensemble.manifest, [ensemble.members[1]])  # type: ignore[list-item]
+    alone = Ensemble(ensemble.manifest, [ensemble.networks[1]])
     for name in NAMES:
         engine = build_engine(name, alone, 2, largest)
         assert not isinstance(engine, Unavailable)
@@ -155,8 +155,7 @@ def test_bottlenecks_have_a_graph_too(tmp_path: Path) -> None:
 
 
 def test_the_largest_inputs_are_those_of_the_pictures(ensemble: Ensemble) -> None:
-    member = ensemble.members[0]
-    assert isinstance(member, ResNet)
+    member = ensemble.networks[0]
     few, many = (ensemble.manifest.normalisation(noise(n, seed=5)) for n in (2, 16))
     of_few, of_many = measure_largest(member, few), measure_largest(member, many)
     assert of_few.keys() == of_many.keys()

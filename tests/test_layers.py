@@ -34,13 +34,15 @@ for name in "fastapi starlette uvicorn pydantic pydantic_settings celery kombu r
 
 # What a worker and the API import at their start beyond our own modules' imports.
 DISTRIBUTIONS = """
+for name in ("brotli", "greenlet"):  # of Triton's client; celery uses them where it finds them
+    sys.modules[name] = None
 import celery.apps.worker, celery.concurrency.prefork, kombu.transport.redis
 import uvicorn.loops.auto, uvicorn.protocols.http.auto
 from importlib.metadata import packages_distributions
 
 for package in sys.argv[1:]:
     import_all(package)
-imported = {name.partition(".")[0] for name in sys.modules}
+imported = {name.partition(".")[0] for name, module in sys.modules.items() if module}
 for package, distributions in packages_distributions().items():
     if package in imported:
         print(*distributions, sep="\\n")

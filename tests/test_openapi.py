@@ -11,7 +11,13 @@ import pytest
 from tests.service import running, settings_for
 
 CONTRACT = {
-    ("POST", "/predict"): {200, 400, 413, 415, 422, 503},
+    ("POST", "/predict"): {200, 400, 413, 415, 422, 429, 503, 504},
+    ("GET", "/v2"): {200},
+    ("GET", "/v2/health/live"): {200},
+    ("GET", "/v2/health/ready"): {200, 503},
+    ("GET", "/v2/models/{name}"): {200, 404, 422, 503},
+    ("GET", "/v2/models/{name}/ready"): {200, 404, 422, 503},
+    ("POST", "/v2/models/{name}/infer"): {200, 400, 404, 413, 415, 422, 429, 503, 504},
     ("GET", "/classes"): {200, 503},
     ("POST", "/jobs/distill"): {202, 400, 409, 413, 422, 429, 503, 507},
     ("GET", "/jobs"): {200, 404, 422, 503},
@@ -56,10 +62,11 @@ def test_every_call_of_the_contract_is_described_and_no_other(schema: dict[str, 
 @pytest.mark.parametrize("call", CONTRACT, ids=" ".join)
 def test_a_call_tells_its_codes(schema: dict[str, Any], call: tuple[str, str]) -> None:
     responses = operation(schema, call)["responses"]
+    problem = "application/json" if call[1].startswith("/v2") else "application/problem+json"
     assert {int(code) for code in responses} == CONTRACT[call]
     for code, response in responses.items():
         if int(code) >= 400:
-            assert set(response["content"]) == {"application/problem+json"}
+            assert set(response["content"]) == {problem}
 
 
 def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:

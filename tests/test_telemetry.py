@@ -71,14 +71,14 @@ def test_pictures_and_their_times_are_counted(client: httpx.Client) -> None:
         assert samples(client, name) == {frozenset(): value}
     # How many batches three pictures make is the batcher's affair.
     batches = samples(client, "stillhouse_batch_pictures_count")[frozenset()]
-    for name, value in (
+    for name, count in (
         ("stillhouse_engine_seconds_count", batches),
         ("stillhouse_queue_seconds_count", batches),
         ("stillhouse_batch_pictures_sum", 3),
         ("stillhouse_waiting_pictures", 0),
         ("stillhouse_degraded_pictures_total", 0),
     ):
-        assert samples(client, name) == {frozenset(): value}
+        assert samples(client, name) == {frozenset(): count}
     assert samples(client, "stillhouse_members_used_sum") == {frozenset({("mode", "default")}): 6}
     (seconds,) = [
         value
