@@ -83,15 +83,17 @@ class OpenVinoEngine:
     def _one_by_one(self, pixels: _Pixels, members: range) -> npt.NDArray[np.float32]:
         answers = np.empty((len(members), len(pixels), self._classes), np.float32)
 
-        def ask(first: int) -> None:
-            for place in range(first, len(members), self._threads):
+        places = iter(range(len(members)))  # who is done first takes the next
+
+        def ask() -> None:
+            for place in places:
                 request = self._each[members[place]]
                 answers[place] = request.infer([pixels], share_outputs=True)[0][0]
 
         # The calling thread works too: one fewer to wake.
-        busy = range(1, min(self._threads, len(members)))
-        others = [self._pool.submit(ask, first) for first in busy] if self._pool else []
-        ask(0)
+        busy = min(self._threads, len(members)) - 1
+        others = [self._pool.submit(ask) for _ in range(busy)] if self._pool else []
+        ask()
         for other in others:
             other.result()
         return answers
