@@ -101,6 +101,8 @@ class Batcher(Generic[Key, Item, Answer]):
             return []
         if self._closed:
             raise Stopped("the service is stopping")
+        if timeout_seconds <= 0:
+            raise DeadlineExceeded("the time given was over before there was anything to compute")
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # the first, or that of before has ended
             self._loop, self._turns, self._in_hand = loop, Turns(), None

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from models.ensemble import Ensemble
@@ -89,8 +88,6 @@ def build_engine(
         return Unavailable(name, "OpenVINO is not installed")
     if precision == "int8" and not largest:
         return Unavailable(name, "the ensemble was published without ranges for 8-bit integers")
-    if torch.cuda.is_available():
-        return Unavailable(name, "there is a GPU")
     from models.openvino_engine import OpenVinoEngine  # noqa: PLC0415  # may not be installed
 
     return OpenVinoEngine(name, ensemble, precision, threads, largest or {})

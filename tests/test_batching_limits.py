@@ -70,6 +70,16 @@ def test_a_short_request_is_not_refused_for_a_long_one_that_waits() -> None:
         asyncio.run(scenario())
 
 
+def test_a_timeout_that_is_over_already_is_told_as_such() -> None:
+    async def scenario() -> None:
+        with pytest.raises(DeadlineExceeded):
+            await batcher.ask("a", [1], timeout_seconds=-0.1)
+        assert engine.batches == []
+
+    with batching() as (batcher, engine):
+        asyncio.run(scenario())
+
+
 def test_a_timeout_is_kept_although_the_engine_is_still_at_it() -> None:
     async def scenario() -> None:
         engine.gate.clear()
