@@ -3,12 +3,10 @@
 Shape legend: m members, n pictures, s pixels a side, k classes. Entropies are in nats.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from models.cascade import CascadeFit, cascade
+from models.cascade import Answers, CascadeFit, cascade
 from models.choice import Choice
 from models.doubt import Doubt
 from models.engine import Engine
@@ -19,25 +17,6 @@ MODES = ("default", "exact", "fast", "cascade")
 """``default``: all members, in the fastest precision that publishing proved. ``exact``: all, in
 full precision. ``cascade``: as default, but a picture asks no further member once the rest are
 unlikely to change its class. ``fast``: a cascade in the fastest precision there is."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Answers to n pictures.
-
-    Attributes:
-        probabilities: average of the members asked, float64 [n, k].
-        entropy: of that average, [n].
-        mutual_information: what the members asked do not agree about, [n].
-        agreement: share of the members asked whose likeliest class is the answer, [n].
-        members_used: how many were asked, int64 [n].
-    """
-
-    probabilities: Tensor
-    entropy: Tensor
-    mutual_information: Tensor
-    agreement: Tensor
-    members_used: Tensor
 
 
 class Answering:
@@ -93,7 +72,7 @@ class Answering:
         # As many members at once as the engine has cores for.
         firsts = range(0, most, engine.stride)
         stages = [range(first, min(first + engine.stride, most)) for first in firsts]
-        return Answers(**vars(cascade(ask, len(images), stages, fit)))
+        return cascade(ask, len(images), stages, fit)
 
     def calibrated(self, probabilities: Tensor) -> Tensor:
         """Return the probabilities at the temperature fitted on validation pictures, [n, k]."""

@@ -104,7 +104,7 @@ def settled(average: Tensor, members: int, fit: CascadeFit) -> Tensor:
 
 
 @dataclass(frozen=True)
-class CascadeAnswers:
+class Answers:
     """Answers to n pictures, each by the members it was asked of.
 
     Attributes:
@@ -127,7 +127,7 @@ def cascade(
     pictures: int,
     stages: Sequence[range],
     fit: CascadeFit,
-) -> CascadeAnswers:
+) -> Answers:
     """Ask stage after stage about the pictures that are still open.
 
     Args:
@@ -166,7 +166,7 @@ def cascade(
             break
     average = sums / used[:, None]
     of_average = entropy(average)
-    return CascadeAnswers(
+    return Answers(
         probabilities=average,
         entropy=of_average,
         mutual_information=(of_average - entropies / used).clamp(min=0),

@@ -7,7 +7,6 @@ Shape legend: m members, n pictures, s pixels a side, k classes.
 """
 
 import importlib.util
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,8 +15,6 @@ from torch import Tensor
 
 from models.ensemble import Ensemble
 from models.torch_engine import TorchEngine
-
-_log = logging.getLogger(__name__)
 
 ENGINE_VERSION = 1
 """Of the way engines are built; what was measured on one version says nothing about another."""
