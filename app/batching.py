@@ -1,4 +1,4 @@
-"""The queue between those who ask and the one engine that answers: bounded, batched, in turns."""
+"""The queue between those who ask and the engine that answers: bounded, batched, in turns."""
 
 import asyncio
 import time
@@ -37,11 +37,11 @@ def _tell_nobody(_: BatchDone) -> None:
 
 
 class Batcher(Generic[Key, Item, Answer]):
-    """Puts items of many requests into batches of one key, and runs one batch at a time.
+    """Puts items of many requests into batches of one key, and runs one batch on each lane.
 
-    A batch is whatever waits when the engine is free, up to the size that ``Costs`` finds best. An
-    item that finds the engine idle begins in the event loop's next turn, together with what else
-    comes in this one; otherwise batches form by themselves while the engine is busy. Whose items
+    A batch is whatever waits when a lane is free, up to the size that ``Costs`` finds best. An
+    item that finds a lane idle begins in the event loop's next turn, together with what else
+    comes in this one; otherwise batches form by themselves while all are busy. Whose items
     go first is up to ``Turns``.
 
     All methods belong to one event loop at a time. There is nothing to start and no task: when a
@@ -51,7 +51,9 @@ class Batcher(Generic[Key, Item, Answer]):
         run: answers items of one key, on the executor. Is told the key, the items, and how many
             seconds the first of them has waited; returns as many answers, in order. What it raises
             is raised to every request of its batch, and to no other.
-        executor: of one thread.
+        executor: of as many threads as there are lanes.
+        lanes: batches that the engine gets on with side by side. It is taken to share itself out
+            evenly among them, so one that is alone goes the faster.
         max_waiting: items that may wait, not counting those the engine has. A request that comes
             when none waits is taken however large it is.
         observe: is told of each batch when it is over.
@@ -66,6 +68,7 @@ class Batcher(Generic[Key, Item, Answer]):
         run: Callable[[Key, list[Item], float], Sequence[Answer]],
         executor: Executor,
         *,
+        lanes: int = 1,
         max_waiting: int,
         observe: Callable[[BatchDone], None] = _tell_nobody,
         max_batch: int = 128,
@@ -74,6 +77,7 @@ class Batcher(Generic[Key, Item, Answer]):
     ) -> None:
         self._run = run
         self._executor = executor
+        self._lanes = lanes
         self._max_waiting = max_waiting
         self._observe = observe
         self._max_batch = max_batch
@@ -83,7 +87,7 @@ class Batcher(Generic[Key, Item, Answer]):
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turns = Turns()
-        self._in_hand: Batch | None = None
+        self._in_hand: list[Batch] = []
 
     async def ask(self, key: Key, items: Sequence[Item], timeout_seconds: float) -> list[Answer]:
         """Return the answers to items, in their order.
@@ -105,12 +109,12 @@ class Batcher(Generic[Key, Item, Answer]):
             raise DeadlineExceeded("the time given was over before there was anything to compute")
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # the first, or that of before has ended
-            self._loop, self._turns, self._in_hand = loop, Turns(), None
+            self._loop, self._turns, self._in_hand = loop, Turns(), []
         self._refuse_if_busy(len(items), timeout_seconds)
         line = self._turns.line(key) or Line(key, self._costs.of(self._cost_of(key)))
         now = self._clock()
         request = Request(line, items, now, now + timeout_seconds, loop.create_future())
-        if not self._turns and not self._in_hand:
+        if not self._turns and len(self._in_hand) < self._lanes:
             loop.call_soon(self._begin)
         self._turns.put(request)
         timer = loop.call_later(timeout_seconds, self._expire, request)
@@ -121,7 +125,7 @@ class Batcher(Generic[Key, Item, Answer]):
             self._turns.withdraw(request)
         if request.error is not None:
             raise request.error
-        return request.answers
+        return [request.answers[place] for place in range(len(items))]
 
     def close(self) -> None:
         """End what waits, and take nothing more; what the engine has begun is still answered."""
@@ -140,8 +144,9 @@ class Batcher(Generic[Key, Item, Answer]):
         return self._seconds_before(1)
 
     def _seconds_before(self, items: int) -> float:
-        rest = max(0.0, self._in_hand.expected_end - self._clock()) if self._in_hand else 0.0
-        return rest + self._turns.seconds_before(items)
+        # Of what the lanes have in hand, each picture costs what one costs a whole engine.
+        rest = sum(max(0.0, batch.expected_end - self._clock()) for batch in self._in_hand)
+        return rest / self._lanes + self._turns.seconds_before(items)
 
     def _refuse_if_busy(self, items: int, timeout_seconds: float) -> None:
         waiting = self.waiting
@@ -154,13 +159,17 @@ class Batcher(Generic[Key, Item, Answer]):
         raise TooBusy(reason, self._seconds_before(waiting) or None)
 
     def _begin(self) -> None:
-        while not self._in_hand and (batch := self._turns.take(self._max_batch, self._clock())):
+        while len(self._in_hand) < self._lanes:
+            beside = len(self._in_hand)
+            batch = self._turns.take(self._max_batch, self._clock(), beside)
+            if batch is None:
+                return
             try:
                 self._executor.submit(self._work, batch, asyncio.get_running_loop())
             except RuntimeError as error:  # it was shut down
                 self._fail(batch, error)
             else:
-                self._in_hand = batch
+                self._in_hand.append(batch)
 
     def _work(self, batch: Batch, loop: asyncio.AbstractEventLoop) -> None:
         began = self._clock()
@@ -177,13 +186,14 @@ class Batcher(Generic[Key, Item, Answer]):
             loop.call_soon_threadsafe(self._finish, batch, outcome, done)
 
     def _finish(self, batch: Batch, outcome: list[Answer] | BaseException, done: BatchDone) -> None:
-        self._in_hand = None
+        if batch in self._in_hand:  # it is not, if it was begun in a loop that has ended
+            self._in_hand.remove(batch)
         if isinstance(outcome, BaseException):
             self._fail(batch, outcome)
         else:
-            batch.line.costs.note(done.items, done.engine_seconds)
-            for request, answer in zip(batch.requests, outcome, strict=True):
-                request.answers.append(answer)
+            batch.line.costs.note(done.items, done.engine_seconds / (1 + batch.beside))
+            for request, place, answer in zip(batch.requests, batch.places, outcome, strict=True):
+                request.answers[place] = answer
                 if len(request.answers) == len(request.items):
                     self._end(request)
         self._begin()

@@ -1,6 +1,7 @@
 """The API process: what it holds, what it does in the background, and its application."""
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +25,9 @@ from app.limits import LimitBodies
 from app.queue import connect
 from app.serving import Serving
 from app.settings import Settings
+from app.shortcut import Shortcut
 from app.telemetry import CountRequests, Telemetry
+from models.engine import MOST_LANES
 from models.errors import StillhouseError
 from models.store import Store
 
@@ -43,7 +46,7 @@ class Service:
         serving: the ensemble that answers.
         telemetry: metrics.
         batcher: the queue in front of the engine.
-        engine: the one thread that asks the ensemble; its engine has threads of its own.
+        engine: threads that ask the ensemble, one for each batch under way.
         decoders: threads that decode pictures, one for each core.
     """
 
@@ -66,22 +69,24 @@ def cores() -> int:
 def build_service(settings: Settings) -> Service:
     """Open store and queue; connects to nothing yet."""
     store, redis, telemetry = Store(settings.store), connect(settings), Telemetry()
-    engine = ThreadPoolExecutor(1, "engine")
+    threads = settings.engine_threads or cores()
+    lanes = min(threads, MOST_LANES)
+    engine = ThreadPoolExecutor(lanes, "engine")
     return Service(
         settings=settings,
         store=store,
         redis=redis,
         jobs=Jobs(store, redis, settings.lease_seconds),
-        serving=Serving(store, settings.engine_threads or cores()),
+        serving=Serving(store, threads),
         telemetry=telemetry,
-        batcher=build_batcher(settings, telemetry, engine),
+        batcher=build_batcher(settings, telemetry, engine, lanes),
         engine=engine,
         decoders=ThreadPoolExecutor(cores(), "decode"),
     )
 
 
 def build_batcher(
-    settings: Settings, telemetry: Telemetry, engine: ThreadPoolExecutor
+    settings: Settings, telemetry: Telemetry, engine: ThreadPoolExecutor, lanes: int
 ) -> Batcher[How, Picture, Answer]:
     """Return the queue of pictures for the ensembles, which all wait for the same cores."""
 
@@ -93,6 +98,7 @@ def build_batcher(
     return Batcher(
         run,
         engine,
+        lanes=lanes,
         max_waiting=settings.max_waiting_pictures,
         observe=telemetry.note_batch,
         cost_of=lambda how: how.costs,
@@ -122,6 +128,10 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(service.serving.follow)
+        # What lives as long as the process is looked at no more: a full collection among the
+        # objects of PyTorch and OpenVINO takes 150 ms, in which nobody is answered.
+        gc.collect()
+        gc.freeze()
         background = [
             asyncio.create_task(_every(settings.follow_seconds, _follow, service)),
             asyncio.create_task(_every(settings.sweep_seconds, _sweep, service)),
@@ -142,9 +152,13 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     application.state.service = service
+    problems.install(application)
+    # The last one added is the first to see a request.
+    application.add_middleware(
+        Shortcut, application=application, path="/predict", endpoint=predict.predict
+    )
     application.add_middleware(LimitBodies, settings=settings)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
-    problems.install(application)
     for module in (predict, v2, jobs, ensembles, health):
         application.include_router(module.router)
     return application

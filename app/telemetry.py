@@ -96,6 +96,7 @@ class CountRequests:
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and count it when it is answered."""
@@ -119,6 +120,13 @@ class CountRequests:
         finally:
             # The route's pattern and not the path: ids would make a time series each.
             route = getattr(scope.get("route"), "path", "none")
-            labels = (scope["method"], route)
-            self._telemetry.requests.labels(*labels, code or "none").inc()
-            self._telemetry.request_seconds.labels(*labels).observe(time.perf_counter() - started)
+            count, seconds = self._counters(scope["method"], route, code)
+            count.inc()
+            seconds.observe(time.perf_counter() - started)
+
+    def _counters(self, method: str, route: str, code: int) -> tuple[Counter, Histogram]:
+        key = (method, route, code)
+        if key not in self._known:  # looking them up by their labels takes longer than counting
+            count = self._telemetry.requests.labels(method, route, code or "none")
+            self._known[key] = (count, self._telemetry.request_seconds.labels(method, route))
+        return self._known[key]

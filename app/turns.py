@@ -37,7 +37,7 @@ class Request:
         deadline: what has not begun by then never will.
         ended: done when there is something to tell: ``error``, or all answers.
         begun: how many items the engine was given; all, once nobody wants the others.
-        answers: to the first items.
+        answers: by the item's place; batches may end in another order than they began.
         error: why there are no answers.
     """
 
@@ -47,27 +47,31 @@ class Request:
     deadline: float
     ended: asyncio.Future[None]
     begun: int = 0
-    answers: list[Any] = field(default_factory=list)
+    answers: dict[int, Any] = field(default_factory=dict)
     error: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Batch:
     """Items that the engine answers together.
 
     Attributes:
         line: where they come from.
         requests: for each item, whose it is.
+        places: for each item, its place among the request's.
         items: the items.
         arrived: when the first of them came.
         expected_end: when the engine should be done; when it begins, while no cost is known.
+        beside: how many others the engine had when this one began.
     """
 
     line: Line
     requests: list[Request]
+    places: list[int]
     items: list[Any]
     arrived: float
     expected_end: float
+    beside: int
 
 
 class Turns:
@@ -118,12 +122,19 @@ class Turns:
         line.items += len(request.items)
         self._lines[line.key] = line  # which keeps its turn, if it had one
 
-    def take(self, max_items: int, now: float) -> Batch | None:
-        """Return the next batch, or None where nothing waits whose time is not over."""
+    def take(self, max_items: int, now: float, beside: int = 0) -> Batch | None:
+        """Return the next batch, or None where nothing waits whose time is not over.
+
+        Args:
+            max_items: at most so many.
+            now: the time.
+            beside: how many other batches the engine has.
+        """
         while self._lines:
             line = next(iter(self._lines.values()))
             size = min(line.costs.size(line.items), max_items)
             requests: list[Request] = []
+            places: list[int] = []
             items: list[Any] = []
             while line.requests and len(items) < size:
                 request = line.requests[0]
@@ -132,6 +143,7 @@ class Turns:
                     continue
                 line.requests.popleft()
                 requests.append(request)
+                places.append(request.begun)
                 items.append(request.items[request.begun])
                 request.begun += 1
                 line.items -= 1
@@ -142,8 +154,8 @@ class Turns:
                 self._lines[line.key] = line  # behind the other keys
             if items:
                 arrived = min(request.arrived for request in requests)
-                expected_end = now + len(items) * line.costs.item_seconds
-                return Batch(line, requests, items, arrived, expected_end)
+                seconds = len(items) * line.costs.item_seconds * (1 + beside)
+                return Batch(line, requests, places, items, arrived, now + seconds, beside)
         return None
 
     def withdraw(self, request: Request) -> None:

@@ -43,7 +43,7 @@ class Answering:
         return engines.get(mode, self.choice.default)
 
     def answer(self, images: Tensor, mode: str, max_members: int | None = None) -> Answers:
-        """Answer pictures. One call at a time.
+        """Answer pictures.
 
         Args:
             images: uint8 [n, s, s, 3], contiguous.
@@ -69,7 +69,7 @@ class Answering:
         def ask(members: range, rows: Tensor) -> Tensor:
             return engine(images if len(rows) == len(images) else images[rows], members)
 
-        # As many members at once as the engine has cores for.
+        # As few members at once as the engine asks in one go.
         firsts = range(0, most, engine.stride)
         stages = [range(first, min(first + engine.stride, most)) for first in firsts]
         return cascade(ask, len(images), stages, fit)

@@ -31,6 +31,9 @@ REDUCED = ("openvino-int8", "openvino-bfloat16")
 NAMES = (*REDUCED, *EXACT)
 """All engines, the fastest first where a CPU has instructions for all precisions."""
 
+MOST_LANES = 8
+"""Batches that an engine gets on with side by side at most, each on a share of the cores."""
+
 
 class Engine(Protocol):
     """Answers pictures with some or all members of one ensemble.
@@ -38,17 +41,19 @@ class Engine(Protocol):
     Attributes:
         name: one of ``NAMES``.
         members: how many there are, m.
+        lanes: how many calls get on side by side; more wait for one another.
         stride: how many members it likes to be asked for at once, when not for all.
     """
 
     name: str
     members: int
+    lanes: int
     stride: int
 
     def __call__(self, images: Tensor, members: range | None = None) -> Tensor:
         """Return the softmax of the members asked for.
 
-        One call at a time.
+        A call that is alone has all cores; those that come meanwhile share them.
 
         Args:
             images: uint8 [n, s, s, 3], contiguous.

@@ -1,17 +1,19 @@
 """The members in OpenVINO, Intel's runtime for CPUs of every make.
 
-Two ways through the same members. Few pictures go through all members at once, as one network with
-grouped convolutions: its layers are wide enough for all cores. Many pictures go through one member
-after the other, each member on one core and as many at once as there are cores: no core waits for
-another, and single members can be asked for. Where the one overtakes the other is measured when
-the engine is built.
+Cores are lanes: each has all members' weights for itself, answers whole batches from the first
+member to the last, and waits for no other. A call takes one lane, and shares its pictures out over
+whatever lanes are free besides. Under load that is none, and as many batches are under way as
+there are lanes; a lone large batch has all of them. A few pictures, hardly worth sharing out, go
+through all members at once while that is faster: as one network with grouped convolutions, whose
+layers are wide enough for all cores. Up to how many is measured when the engine is built.
 """
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
+from queue import Empty, LifoQueue
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +21,20 @@ import openvino as ov
 import torch
 from torch import Tensor
 
+from models.engine import MOST_LANES
 from models.ensemble import Ensemble, EnsembleManifest
 from models.folding import fold
 from models.openvino_graph import build_graph
 from models.resnet import ResNet, build_network, stack
 
+STRIDE = 2
+"""Members that answer in one go where not all do: each go costs a tenth of a millisecond."""
+
 _SIZES = (1, 2, 4, 8, 16)
 """Batch sizes at which the two ways race."""
 
 _Pixels = npt.NDArray[np.uint8]
+_Probabilities = npt.NDArray[np.float32]
 
 
 class OpenVinoEngine:
@@ -41,6 +48,8 @@ class OpenVinoEngine:
         largest: for int8, from ``models.quantisation.measure_largest``.
     """
 
+    stride = STRIDE
+
     def __init__(
         self,
         name: str,
@@ -52,64 +61,132 @@ class OpenVinoEngine:
         manifest = ensemble.manifest
         self.name = name
         self.members = len(ensemble.members)
-        self.stride = threads
+        self.lanes = min(threads, MOST_LANES)
         self._classes = len(manifest.classes)
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1, "member") if threads > 1 else None
         quantised = largest if precision == "int8" else None
 
-        def compiled(network: ResNet, threads: int) -> ov.InferRequest:
-            graph = build_graph(fold(network), manifest.normalisation, manifest.size, quantised)
+        def compiled(networks: Sequence[ResNet], threads: int) -> ov.InferRequest:
+            folded = [fold(network) for network in networks]
+            graph = build_graph(folded, manifest.normalisation, manifest.size, quantised)
             options = _options(precision, threads)
             return _core().compile_model(graph, "CPU", options).create_infer_request()
 
         members = ensemble.networks
-        self._fused = compiled(_side_by_side(members, manifest), threads)
-        self._each = [compiled(member, 1) for member in members] if self.members > 1 else []
-        self.fused_up_to = self._race(manifest.size)
+        compile_lane = partial(compiled, threads=threads // self.lanes)
+        self._free: LifoQueue[_Lane] = LifoQueue()  # the one with the warmest cache first
+        for _ in range(self.lanes):
+            self._free.put(_Lane(members, compile_lane))
+        self.fused_up_to = 0
+        if self.lanes > 1:
+            self._pool = ThreadPoolExecutor(self.lanes - 1, "lane")
+            self._fused = compiled([_side_by_side(members, manifest)], threads)
+            self.fused_up_to = self._race(manifest.size)
 
     def __call__(self, images: Tensor, members: range | None = None) -> Tensor:
         """Return the softmax of the members asked for; see ``models.engine.Engine``."""
         pixels = images.numpy()
         asked = range(self.members) if members is None else members
-        if len(asked) == self.members and len(images) <= self.fused_up_to:
-            return torch.from_numpy(self._at_once(pixels))
-        return torch.from_numpy(self._one_by_one(pixels, asked))
+        fits = len(asked) == self.members and len(pixels) <= self.fused_up_to
+        with self._lanes(self.lanes if fits else len(pixels)) as lanes:
+            if fits and len(lanes) == self.lanes:
+                return torch.from_numpy(self._at_once(pixels))
+            return torch.from_numpy(self._shared_out(pixels, asked, lanes[: len(pixels)]))
 
-    def _at_once(self, pixels: _Pixels) -> npt.NDArray[np.float32]:
-        answers: npt.NDArray[np.float32] = self._fused.infer([pixels])[0]
+    @contextmanager
+    def _lanes(self, most: int) -> Iterator[list["_Lane"]]:
+        lanes = [self._free.get()]
+        try:
+            while len(lanes) < most:
+                try:
+                    lanes.append(self._free.get_nowait())
+                except Empty:
+                    break
+            yield lanes
+        finally:
+            for lane in lanes:
+                self._free.put(lane)
+
+    def _at_once(self, pixels: _Pixels) -> _Probabilities:
+        answers: _Probabilities = self._fused.infer([pixels])[0]
         return answers  # a copy, which the next call leaves alone
 
-    def _one_by_one(self, pixels: _Pixels, members: range) -> npt.NDArray[np.float32]:
+    def _shared_out(
+        self, pixels: _Pixels, members: range, lanes: Sequence["_Lane"]
+    ) -> _Probabilities:
         answers = np.empty((len(members), len(pixels), self._classes), np.float32)
+        bounds = np.linspace(0, len(pixels), len(lanes) + 1).astype(int)
+        shares = [slice(*bounds[i : i + 2]) for i in range(len(lanes))]
 
-        places = iter(range(len(members)))  # who is done first takes the next
-
-        def ask() -> None:
-            for place in places:
-                request = self._each[members[place]]
-                answers[place] = request.infer([pixels], share_outputs=True)[0][0]
+        def ask(lane: _Lane, share: slice) -> None:
+            lane.answer(pixels[share], members, answers[:, share])
 
         # The calling thread works too: one fewer to wake.
-        busy = min(self._threads, len(members)) - 1
-        others = [self._pool.submit(ask) for _ in range(busy)] if self._pool else []
-        ask()
-        for other in others:
-            other.result()
+        others = [
+            self._pool.submit(ask, lane, share)
+            for lane, share in zip(lanes[1:], shares[1:], strict=True)
+        ]
+        try:
+            ask(lanes[0], shares[0])
+        finally:
+            for other in others:
+                other.result()  # no lane is given back while it is still in use
         return answers
 
-    def _race(self, size: int) -> float:
+    def _race(self, size: int) -> int:
         """Return the largest batch for which all members at once are faster."""
-        if self.members == 1:
-            return math.inf
         everyone, fastest = range(self.members), 0
         for n in _SIZES:
             pixels = np.zeros((n, size, size, 3), np.uint8)
             at_once = _seconds(partial(self._at_once, pixels))
-            if at_once > _seconds(partial(self._one_by_one, pixels, everyone)):
+            with self._lanes(n) as lanes:
+                shared_out = _seconds(partial(self._shared_out, pixels, everyone, lanes))
+            if at_once > shared_out:
                 break
             fastest = n
         return fastest
+
+
+class _Lane:
+    """All members on a share of the cores.
+
+    Args:
+        networks: the members.
+        compiled: makes one graph of some of them, with answers [m, n, k].
+    """
+
+    def __init__(
+        self, networks: Sequence[ResNet], compiled: Callable[[Sequence[ResNet]], ov.InferRequest]
+    ) -> None:
+        self._members = len(networks)
+        self._everyone = compiled(networks)
+        firsts = range(0, len(networks), STRIDE)
+        few = len(networks) <= STRIDE
+        self._runs = [
+            self._everyone if few else compiled(networks[first : first + STRIDE])
+            for first in firsts
+        ]
+
+    def answer(self, pixels: _Pixels, members: range, answers: _Probabilities) -> None:
+        """Write the members' softmax.
+
+        Args:
+            pixels: [n, s, s, 3].
+            members: those asked for.
+            answers: [m, n, k], to write to.
+        """
+        if len(members) == self._members:  # in one go, for the interpreter's lock is often taken
+            answers[:] = _infer(self._everyone, pixels)
+            return
+        for number in range(members.start // STRIDE, -(-members.stop // STRIDE)):
+            run = range(number * STRIDE, (number + 1) * STRIDE)
+            first, last = max(run.start, members.start), min(run.stop, members.stop)
+            found = _infer(self._runs[number], pixels)[first - run.start : last - run.start]
+            answers[first - members.start : last - members.start] = found
+
+
+def _infer(request: ov.InferRequest, pixels: _Pixels) -> _Probabilities:
+    found: _Probabilities = request.infer([pixels], share_outputs=True)[0]
+    return found  # until the request's next call
 
 
 def _side_by_side(members: list[ResNet], manifest: EnsembleManifest) -> ResNet:

@@ -25,16 +25,16 @@ _WEIGHT_LEVELS = 255
 
 
 def build_graph(
-    network: ResNet,
+    networks: Sequence[ResNet],
     normalisation: Normalisation,
     size: int,
     largest: Mapping[str, float] | None = None,
 ) -> ov.Model:
-    """Return the graph of m members side by side.
+    """Return the graph of m members in all.
 
     Args:
-        network: folded (``models.folding``).
-        normalisation: of its input.
+        networks: folded (``models.folding``); one after the other, each with members side by side.
+        normalisation: of their input.
         size: height and width of the pictures, in pixels.
         largest: if given, the convolutions it names compute in 8-bit integers, their inputs up to
             this value on one scale and the weights of each output channel on another (Jacob et
@@ -52,7 +52,12 @@ def build_graph(
     x = ops.convert(images, "f32")
     x = ops.subtract(ops.multiply(x, _constant(1 / (255 * std))), _constant(mean / std))
     x = ops.transpose(x, _constant([0, 3, 1, 2]))
-    build = _Builder(network.members, largest or {})
+    answers = [_answers(x, network, largest or {}) for network in networks]  # [m, n, k] each
+    return ov.Model([ops.concat(answers, 0)], [images], "ensemble")
+
+
+def _answers(x: Node, network: ResNet, largest: Mapping[str, float]) -> Node:
+    build = _Builder(network.members, largest)
     # Every member sees the same pictures, so here they are no groups but one wider convolution.
     x = ops.relu(build.convolution(x, "stem", network.stem, groups=1))
     for name, block in _blocks(network):
@@ -71,7 +76,7 @@ def build_graph(
     weight = classifier.weight.view(network.members, -1, classifier.in_features)  # [m, k, c]
     bias = classifier.bias.view(network.members, 1, -1)
     logits = ops.add(ops.matmul(features, _constant(weight), False, True), _constant(bias))
-    return ov.Model([ops.softmax(logits, 2)], [images], "ensemble")
+    return ops.softmax(logits, 2)
 
 
 def _blocks(network: ResNet) -> Sequence[tuple[str, nn.Module]]:

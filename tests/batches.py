@@ -62,15 +62,17 @@ def batching(
     *,
     max_waiting: int = 1000,
     max_batch: int = 4,
+    lanes: int = 1,
     observe: Callable[[BatchDone], None] = lambda _: None,
 ) -> Iterator[tuple[Batcher[str, int, str], Engine]]:
     """Yield a batcher and its engine; a batch takes an eighth of a second unless told."""
     engine = Engine(seconds)
-    with ThreadPoolExecutor(1) as executor:
+    with ThreadPoolExecutor(lanes) as executor:
         yield (
             Batcher(
                 engine.run,
                 executor,
+                lanes=lanes,
                 max_waiting=max_waiting,
                 max_batch=max_batch,
                 observe=observe,

@@ -36,6 +36,7 @@ def settings_for(folder: Path, redis_url: str, **changes: Any) -> Settings:
         "redis_url": redis_url,
         "follow_seconds": 0.05,
         "sweep_seconds": 3600.0,
+        "engine_threads": 1,  # builds and times the fewest engines
     }
     return Settings(**{**fields, **changes})
 

@@ -123,7 +123,7 @@ def test_modes_ask_the_engines_they_are_named_for(plain: Answering) -> None:
 class Named:
     """Stands where an engine would, and answers nothing."""
 
-    members, stride = MEMBERS, 1
+    members, lanes, stride = MEMBERS, 1, 1
 
     def __init__(self, name: str) -> None:
         self.name = name

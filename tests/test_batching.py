@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -89,6 +90,58 @@ def test_each_kind_of_key_has_costs_of_its_own() -> None:
     assert sizes[:3] == [1, 2, 4]
     assert sizes[-3:] == [1, 2, 4]
     assert sizes[3:-3] != [1, 2, 4]
+
+
+def test_as_many_batches_as_lanes_are_under_way() -> None:
+    async def scenario() -> None:
+        engine.gate.clear()
+        tasks = [(await asked(batcher, ("a", [item])))[0] for item in (1, 2, 3)]
+        while len(engine.batches) < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert (sorted(engine.batches), batcher.waiting) == ([[1], [2]], 1)
+        engine.gate.set()
+        assert await asyncio.gather(*tasks) == [["a1"], ["a2"], ["a3"]]
+
+    with batching(lanes=2) as (batcher, engine):
+        asyncio.run(scenario())
+
+
+def test_answers_keep_their_order_when_a_later_batch_is_faster() -> None:
+    def run(_: str, items: list[int], __: float) -> list[int]:
+        if 0 in items:
+            assert others_done.wait(PATIENCE_SECONDS)
+        elif 3 in items:
+            others_done.set()
+        return [item * 10 for item in items]
+
+    async def scenario() -> None:
+        batcher = Batcher(run, executor, lanes=2, max_waiting=10, max_batch=1)
+        assert await batcher.ask("a", [0, 1, 2, 3], PATIENCE_SECONDS) == [0, 10, 20, 30]
+
+    others_done = threading.Event()
+    with ThreadPoolExecutor(2) as executor:
+        asyncio.run(scenario())
+
+
+def test_a_batch_beside_another_is_known_to_have_had_half_the_engine() -> None:
+    async def scenario() -> None:
+        async with busy(batcher, engine) as first:
+            (second,) = await asked(batcher, ("b", [1]))
+            while not engine.batches:
+                await asyncio.sleep(0.001)
+        await asyncio.gather(first, second)
+        engine.gate.clear()
+        (waits,) = await asked(batcher, ("b", [2]))
+        # Which of the two moved the clock on first is chance: it took one second or two.
+        (took,) = {batch.engine_seconds for batch in seen if batch is not seen[0]}
+        assert batcher.delay_seconds == pytest.approx(took / 2)
+        engine.gate.set()
+        await waits
+
+    seen: list[BatchDone] = []
+    with batching(lambda _: 1.0, lanes=2, observe=seen.append) as (batcher, engine):
+        asyncio.run(scenario())
 
 
 def test_a_failure_is_told_to_the_requests_of_its_batch_and_to_no_other() -> None:

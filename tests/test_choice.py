@@ -115,7 +115,8 @@ def test_a_damaged_choice_is_made_anew(
     folder = f"engines/{ensemble.manifest.id}"
     (name,) = store.files.list(folder)
     store.files.write(f"{folder}/{name}", damage)
-    assert names(choose(ensemble, 1, store.files)) == names(first)
+    again = choose(ensemble, 1, store.files)  # by the clock, so which is fastest may change
+    assert names(again)[:2] == names(first)[:2]
     assert "made anew" in caplog.text
     assert kept(store, ensemble)["default"] == first.default.name
 
@@ -136,9 +137,15 @@ def test_a_kept_choice_is_still_compared_with_the_reference(
 
 
 def test_the_crossover_of_the_two_ways_is_measured(store: Store) -> None:
-    engine = choose(published(store), 1).exact
+    engine = choose(published(store), 2).exact
     assert isinstance(engine, OpenVinoEngine)
     assert engine.fused_up_to in {0, 1, 2, 4, 8, 16}
+
+
+def test_on_one_core_there_is_one_way(store: Store) -> None:
+    engine = choose(published(store), 1).exact
+    assert isinstance(engine, OpenVinoEngine)
+    assert engine.fused_up_to == 0
 
 
 def names(choice: Choice) -> tuple[str, str, str]:

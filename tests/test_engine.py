@@ -1,5 +1,6 @@
 """Every engine answers as the reference does, whichever way the pictures go through it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,18 @@ def test_a_single_member_is_an_ensemble_too(ensemble: Ensemble, largest: dict[st
         for n in (1, 40):
             images = noise(n)
             assert (engine(rows(images)) - alone(images)).abs().max() < tolerance(engine)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_calls_that_come_at_once_get_their_own_answers(ensemble: Ensemble, threads: int) -> None:
+    engine = build_engine("openvino-float32", ensemble, threads)
+    assert not isinstance(engine, Unavailable)
+    assert engine.lanes == threads
+    asked = [noise(n, seed=n) for n in (1, 7, 2, 16, 3, 1, 9, 4) * 4]
+    with ThreadPoolExecutor(4) as callers:
+        answers = [*callers.map(engine, map(rows, asked))]
+    for images, answer in zip(asked, answers, strict=True):
+        assert (answer - ensemble(images)).abs().max() < 1e-5
 
 
 def test_few_pictures_and_many_may_go_different_ways(ensemble: Ensemble) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.schemas import Prediction, Predictions, TopClass, Uncertainty
 from models.ensemble import Ensemble
 from models.pictures import decode_picture
 from models.store import Store
@@ -33,7 +34,7 @@ def ensemble(folder: Path) -> Ensemble:
 @pytest.fixture(scope="module")
 def client(folder: Path, ensemble: Ensemble, redis_url: str) -> Iterator[httpx.Client]:
     assert ensemble  # is published before the service starts
-    with running(settings_for(folder, redis_url)) as client:
+    with running(settings_for(folder, redis_url, engine_threads=2)) as client:
         yield client
 
 
@@ -66,6 +67,16 @@ def test_probabilities_are_the_average_of_the_members_own(
         assert prediction["label"] == list(COLOURS)[best]
         assert prediction["probability"] == prediction["probabilities"][best]
         assert prediction["members_used"] == 3
+
+
+def test_an_answer_has_the_fields_that_are_documented_and_no_others(client: httpx.Client) -> None:
+    answer = ask(client, picture())
+    (prediction,) = answer["predictions"]
+    Predictions.model_validate(answer, strict=True)
+    assert answer.keys() == Predictions.model_fields.keys()
+    assert prediction.keys() == Prediction.model_fields.keys()
+    assert prediction["uncertainty"].keys() == Uncertainty.model_fields.keys()
+    assert prediction["top_k"][0].keys() == TopClass.model_fields.keys()
 
 
 def test_parts_are_answered_in_order_with_their_names(client: httpx.Client) -> None:

@@ -34,7 +34,8 @@ def answering(release: Ensemble) -> Answering:
 def ask(release: Answering, name: str) -> Prediction:
     picture = decode_picture((PHOTOS / name).read_bytes(), release.manifest.size)
     (found,) = answer(How(release, "default"), [picture], waited_seconds=0)
-    return to_prediction(found, name, release.manifest.classes, 5)
+    told = to_prediction(found, name, release.manifest.classes, 5)
+    return Prediction.model_validate(told)
 
 
 def test_a_fresh_checkout_serves_the_release(release: Ensemble) -> None:
