@@ -12,6 +12,7 @@ from training.recipe import (
     NAME_PATTERN,
     PRESETS,
     DistillationLoss,
+    DistillationSchedule,
     EnsembleTeacher,
     Initialisation,
     Optimiser,
@@ -129,6 +130,7 @@ class RecipeRequest(Strict):
     distillation_weight_spread: Annotated[float, _bounded("distillation_weight_spread")] = (
         Recipe.distillation_weight_spread
     )
+    distillation_schedule: DistillationSchedule = Recipe.distillation_schedule
     label_smoothing: Annotated[float, _bounded("label_smoothing")] = Recipe.label_smoothing
     augmentation: Literal["none", "crop_flip"] = "crop_flip"
     precision: Precision = Recipe.precision

@@ -124,6 +124,17 @@ def test_the_student_comes_to_answer_as_its_teacher_does(kind: str, tmp_path: Pa
     assert (logits.argmax(dim=1) == 0).double().mean() > 0.9
 
 
+def test_a_fading_teacher_weighs_half_as_much_half_way(tmp_path: Path) -> None:
+    # One step an epoch, so the second of two is half way.
+    steps = replace(RECIPE, epochs=2, batch_size=40, schedule="constant", distillation_weight=0.8)
+    fading = replace(steps, distillation_schedule="fading")
+    last = train(tmp_path / "fading", fading, teach=certain_of_class_0)
+    train(tmp_path / "by hand", replace(steps, epochs=1), teach=certain_of_class_0)
+    half = replace(steps, distillation_weight=0.4)
+    assert same(last, train(tmp_path / "by hand", half, teach=certain_of_class_0))
+    assert not same(last, train(tmp_path / "constant", steps, teach=certain_of_class_0))
+
+
 def test_each_member_learns_at_its_own_temperature_and_weight(tmp_path: Path) -> None:
     spread = replace(RECIPE, members=3, temperature_spread=2.0, distillation_weight_spread=0.3)
     of_last = replace(RECIPE, members=3, temperature=8.0, distillation_weight=0.8)

@@ -67,6 +67,7 @@ def test_the_seed_preset_is_the_seed_work_field_by_field() -> None:
         "distillation_loss": "kl",
         "temperature_spread": 1.0,
         "distillation_weight_spread": 0.0,
+        "distillation_schedule": "constant",
         "teacher_views": 0,
         "preset": "seed",
         "name": "",
@@ -102,6 +103,7 @@ def test_every_bad_field_is_named_at_once() -> None:
         temperature_spread=0.5,
         distillation_weight=1.5,
         distillation_weight_spread=0.6,
+        distillation_schedule="rising",  # type: ignore[arg-type]
         label_smoothing=1.0,
         augmentation="cutout",
         precision="int8",  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from training.distill import distill, forget_run
 from training.promotion import promote
 from training.recipe import (
     DISTILLATION_LOSSES,
+    DISTILLATION_SCHEDULES,
     INITIALISATIONS,
     OPTIMISERS,
     PRECISIONS,
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--augmentation", help="none or crop_flip")
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--schedule", choices=SCHEDULES)
+    parser.add_argument("--distillation-schedule", choices=DISTILLATION_SCHEDULES)
     parser.add_argument("--optimiser", choices=OPTIMISERS)
     parser.add_argument("--initialisation", choices=INITIALISATIONS)
     parser.add_argument("--distillation-loss", choices=DISTILLATION_LOSSES)
@@ -120,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 
 NAMES = (
     *("name", "dataset", "student", "nesterov", "augmentation", "precision", "schedule"),
+    "distillation_schedule",
     *("optimiser", "initialisation", "distillation_loss", "promote"),
 )
 """The recipe's other fields that have an option of the same name."""

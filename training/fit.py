@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +128,8 @@ def fit(
             for micro in zip(*(batch.split(size) for batch in batches), strict=True):
                 with _autocast(recipe, device):
                     logits = _forward(forward, lesson.normalisation, micro)  # [m, n, k]
-                loss = torch.stack([*map(_loss, recipes, logits, micro)])  # [m]
+                losses = map(partial(_loss, share=share), recipes, logits, micro)
+                loss = torch.stack([*losses])  # [m]
                 loss *= len(micro[0].labels) / recipe.batch_size
                 # Members share nothing, so each gets its own gradient.
                 loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -243,15 +245,17 @@ def _forward(
     return logits.view(len(logits), len(batches), -1).transpose(0, 1)
 
 
-def _loss(recipe: Recipe, logits: Tensor, batch: Batch) -> Tensor:
-    """Return one member's loss: (1-λ)·cross-entropy + λ·distillation loss."""
+def _loss(recipe: Recipe, logits: Tensor, batch: Batch, share: float) -> Tensor:
+    """Return one member's loss after this share of all steps: (1-λ)·CE + λ·distillation loss."""
     loss = cross_entropy(logits, batch.labels, recipe.label_smoothing)
     if batch.taught is None:
         return loss
     taught = distillation_loss(
         recipe.distillation_loss, logits, batch.taught, batch.labels, recipe.temperature
     )
-    return torch.lerp(loss, taught, recipe.distillation_weight)
+    fades = recipe.distillation_schedule == "fading"
+    weight = recipe.distillation_weight * (1 - share if fades else 1)
+    return torch.lerp(loss, taught, weight)
 
 
 def _autocast(recipe: Recipe, device: torch.device) -> torch.autocast:

@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 Precision = Literal["fp32", "bf16"]
 Schedule = Literal["constant", "one_cycle"]
+DistillationSchedule = Literal["constant", "fading"]
 Optimiser = Literal["sgd", "muon"]
 Initialisation = Literal["he", "dirac"]
 DistillationLoss = Literal["kl", "dkd", "standardised_kl"]
 Promote = Literal["always", "if_better", "never"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 SCHEDULES: tuple[Schedule, ...] = ("constant", "one_cycle")
+DISTILLATION_SCHEDULES: tuple[DistillationSchedule, ...] = ("constant", "fading")
 OPTIMISERS: tuple[Optimiser, ...] = ("sgd", "muon")
 INITIALISATIONS: tuple[Initialisation, ...] = ("he", "dirac")
 DISTILLATION_LOSSES: tuple[DistillationLoss, ...] = ("kl", "dkd", "standardised_kl")
@@ -89,6 +91,9 @@ class Recipe:
         temperature_spread: members have temperatures from T/spread to T·spread.
         distillation_weight: λ; the loss is (1-λ)·cross-entropy + λ·distillation loss.
         distillation_weight_spread: members have weights from λ-spread to λ+spread.
+        distillation_schedule: ``constant``, or ``fading``: λ falls linearly to zero with the last
+            step. A teacher saves students most of the way and holds those back that could get
+            beyond it (Cho & Hariharan 2019, "On the Efficacy of Knowledge Distillation", 4.3).
         label_smoothing: share of the label spread over all classes (Szegedy et al. 2016).
         augmentation: one of ``training.augmentation.AUGMENTATIONS``.
         precision: ``bf16`` runs convolutions in bfloat16 and keeps weights in fp32.
@@ -120,6 +125,7 @@ class Recipe:
     temperature_spread: float = 1.0
     distillation_weight: float = 0.5
     distillation_weight_spread: float = 0.0
+    distillation_schedule: DistillationSchedule = "constant"
     label_smoothing: float = 0.0
     augmentation: str = "crop_flip"
     precision: Precision = "bf16"
@@ -211,6 +217,7 @@ def teacher_recipe(recipe: Recipe, teacher: TrainedTeacher) -> Recipe:
         temperature_spread=1.0,
         distillation_weight=0.0,
         distillation_weight_spread=0.0,
+        distillation_schedule="constant",
         seed=teacher.seed,
         promote="never",
     )

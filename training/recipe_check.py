@@ -12,6 +12,7 @@ from training.augmentation import AUGMENTATIONS
 from training.bounds import BOUNDS
 from training.recipe import (
     DISTILLATION_LOSSES,
+    DISTILLATION_SCHEDULES,
     INITIALISATIONS,
     NAME_PATTERN,
     OPTIMISERS,
@@ -52,6 +53,7 @@ def _bad_choices(recipe: Recipe) -> Iterator[FieldProblem]:
         ("augmentation", recipe.augmentation, AUGMENTATIONS),
         ("precision", recipe.precision, PRECISIONS),
         ("schedule", recipe.schedule, SCHEDULES),
+        ("distillation_schedule", recipe.distillation_schedule, DISTILLATION_SCHEDULES),
         ("optimiser", recipe.optimiser, OPTIMISERS),
         ("initialisation", recipe.initialisation, INITIALISATIONS),
         ("distillation_loss", recipe.distillation_loss, DISTILLATION_LOSSES),
