@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -27,7 +26,7 @@ from app.serving import Serving
 from app.settings import Settings
 from app.shortcut import Shortcut
 from app.telemetry import CountRequests, Telemetry
-from models.engine import MOST_LANES
+from models.cores import MOST_CORES, Cores, usable_cores
 from models.errors import StillhouseError
 from models.store import Store
 
@@ -61,27 +60,21 @@ class Service:
     decoders: ThreadPoolExecutor
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def build_service(settings: Settings) -> Service:
     """Open store and queue; connects to nothing yet."""
     store, redis, telemetry = Store(settings.store), connect(settings), Telemetry()
-    threads = settings.engine_threads or cores()
-    lanes = min(threads, MOST_LANES)
-    engine = ThreadPoolExecutor(lanes, "engine")
+    engine_cores = Cores(settings.engine_threads or min(usable_cores(), MOST_CORES))
+    engine = ThreadPoolExecutor(engine_cores.count, "engine")
     return Service(
         settings=settings,
         store=store,
         redis=redis,
         jobs=Jobs(store, redis, settings.lease_seconds),
-        serving=Serving(store, threads),
+        serving=Serving(store, engine_cores),
         telemetry=telemetry,
-        batcher=build_batcher(settings, telemetry, engine, lanes),
+        batcher=build_batcher(settings, telemetry, engine, engine_cores.count),
         engine=engine,
-        decoders=ThreadPoolExecutor(cores(), "decode"),
+        decoders=ThreadPoolExecutor(usable_cores(), "decode"),
     )
 
 

@@ -5,6 +5,7 @@ import threading
 
 from models.answering import Answering
 from models.choice import choose
+from models.cores import Cores
 from models.doubt import doubt_from_dict
 from models.errors import EnsembleNotFound, NoEnsemble, StoreError
 from models.store import Store
@@ -20,12 +21,12 @@ class Serving:
 
     Args:
         store: where ensembles are.
-        threads: cores their engines may use.
+        cores: what their engines compute on.
     """
 
-    def __init__(self, store: Store, threads: int) -> None:
+    def __init__(self, store: Store, cores: Cores) -> None:
         self._store = store
-        self._threads = threads
+        self._cores = cores
         self._current: Answering | None = None
         self._trouble = "no ensemble is loaded yet"
         self._lock = threading.Lock()
@@ -78,7 +79,7 @@ class Serving:
     def _load(self, id_: str) -> Answering:
         ensemble = self._store.load(id_)
         # Engines are built, compared with the reference, timed and thereby warm.
-        choice = choose(ensemble, self._threads, self._store.files)
+        choice = choose(ensemble, self._cores, self._store.files)
         found = ensemble.manifest.doubt
         doubt = None if found is None else doubt_from_dict(found, f"ensemble {id_}")
         return Answering(ensemble.manifest, choice, doubt)

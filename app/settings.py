@@ -34,7 +34,7 @@ class Settings(BaseSettings):
         1024, ge=1, description="pictures that wait for the engine; then 429"
     )
     engine_threads: int | None = Field(
-        None, ge=1, description="cores that answer pictures; unset: all this process may use"
+        None, ge=1, description="cores that answer pictures; unset: all, at most 16"
     )
     predict_mode: Literal["default", "exact", "fast", "cascade"] = Field(
         "default", description="mode of a POST /predict that names none"

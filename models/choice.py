@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from models.artefacts import read_json, write_json
+from models.cores import Cores
 from models.engine import ENGINE_VERSION, EXACT, NAMES, REFERENCE, Engine, Unavailable, build_engine
 from models.ensemble import Ensemble
 from models.errors import CorruptArtefact, StoreError
@@ -46,7 +47,7 @@ class Choice:
     seconds: Mapping[str, float]
 
 
-def choose(ensemble: Ensemble, threads: int, files: Files | None = None) -> Choice:
+def choose(ensemble: Ensemble, cores: Cores, files: Files | None = None) -> Choice:
     """Build an ensemble's engines and choose among them.
 
     Every engine must agree with the reference on the probe, on this machine. Of those that may
@@ -55,16 +56,16 @@ def choose(ensemble: Ensemble, threads: int, files: Files | None = None) -> Choi
 
     Args:
         ensemble: with its manifest's proofs.
-        threads: cores an engine may use.
+        cores: what engines compute on.
         files: of the store where the choice is kept; none keeps it nowhere.
 
     Raises:
         CorruptArtefact: not even an exact engine agrees with the reference, so weights are broken.
     """
-    place = f"engines/{ensemble.manifest.id}/{_machine(threads)}.json"
-    if files is not None and (kept := _kept(ensemble, threads, files, place)):
+    place = f"engines/{ensemble.manifest.id}/{_machine(cores.count)}.json"
+    if files is not None and (kept := _kept(ensemble, cores, files, place)):
         return kept
-    built, reasons = _build_all(ensemble, threads)
+    built, reasons = _build_all(ensemble, cores)
     if built.keys().isdisjoint(EXACT):
         reason = "; ".join(reasons.values())
         raise CorruptArtefact(f"{ensemble.manifest.id}: no engine answers as it should: {reason}")
@@ -93,14 +94,14 @@ def choose(ensemble: Ensemble, threads: int, files: Files | None = None) -> Choi
     )
 
 
-def _build_all(ensemble: Ensemble, threads: int) -> tuple[dict[str, Engine], dict[str, str]]:
+def _build_all(ensemble: Ensemble, cores: Cores) -> tuple[dict[str, Engine], dict[str, str]]:
     """Return the engines that answer as they should here, and why the others do not."""
     built: dict[str, Engine] = {}
     reasons: dict[str, str] = {}
     for name in NAMES:
         if name == REFERENCE and not built.keys().isdisjoint(EXACT):
             continue  # slower wherever it was measured, and slow to measure
-        engine = build_engine(name, ensemble, threads, ensemble.manifest.quantisation)
+        engine = build_engine(name, ensemble, cores, ensemble.manifest.quantisation)
         if isinstance(engine, Unavailable):
             reasons[name] = engine.reason
         elif wrong := _misanswers(engine, ensemble):
@@ -111,7 +112,7 @@ def _build_all(ensemble: Ensemble, threads: int) -> tuple[dict[str, Engine], dic
     return built, reasons
 
 
-def _kept(ensemble: Ensemble, threads: int, files: Files, place: str) -> Choice | None:
+def _kept(ensemble: Ensemble, cores: Cores, files: Files, place: str) -> Choice | None:
     """Return the choice found at an earlier start; none if there is none that still holds."""
     try:
         found: dict[str, Any] = read_json(files, place)
@@ -124,7 +125,7 @@ def _kept(ensemble: Ensemble, threads: int, files: Files, place: str) -> Choice 
         return None
     built: dict[str, Engine] = {}
     for name in {*names.values()}:
-        engine = build_engine(name, ensemble, threads, ensemble.manifest.quantisation)
+        engine = build_engine(name, ensemble, cores, ensemble.manifest.quantisation)
         if isinstance(engine, Unavailable) or _misanswers(engine, ensemble):
             _log.warning("the kept choice of engines is made anew: %s is gone", name)
             return None

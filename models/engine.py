@@ -13,6 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from models.cores import Cores
 from models.ensemble import Ensemble
 from models.torch_engine import TorchEngine
 
@@ -30,9 +31,6 @@ REDUCED = ("openvino-int8", "openvino-bfloat16")
 
 NAMES = (*REDUCED, *EXACT)
 """All engines, the fastest first where a CPU has instructions for all precisions."""
-
-MOST_LANES = 8
-"""Batches that an engine gets on with side by side at most, each on a share of the cores."""
 
 
 class Engine(Protocol):
@@ -73,23 +71,23 @@ class Unavailable:
 
 
 def build_engine(
-    name: str, ensemble: Ensemble, threads: int, largest: Mapping[str, float] | None = None
+    name: str, ensemble: Ensemble, cores: Cores, largest: Mapping[str, float] | None = None
 ) -> "Engine | Unavailable":
     """Build one engine for an ensemble.
 
     Args:
         name: one of ``NAMES``.
         ensemble: whose members are to answer.
-        threads: cores it may use.
+        cores: what it computes on.
         largest: for int8, what ``models.quantisation.measure_largest`` found.
     """
     backend, precision = name.split("-")
     if backend == "torch":
-        return TorchEngine(ensemble, threads)
+        return TorchEngine(ensemble, cores)
     if importlib.util.find_spec("openvino") is None:
         return Unavailable(name, "OpenVINO is not installed")
     if precision == "int8" and not largest:
         return Unavailable(name, "the ensemble was published without ranges for 8-bit integers")
     from models.openvino_engine import OpenVinoEngine  # noqa: PLC0415  # may not be installed
 
-    return OpenVinoEngine(name, ensemble, precision, threads, largest or {})
+    return OpenVinoEngine(name, ensemble, precision, cores, largest or {})

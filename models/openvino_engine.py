@@ -1,19 +1,18 @@
 """The members in OpenVINO, Intel's runtime for CPUs of every make.
 
-Cores are lanes: each has all members' weights for itself, answers whole batches from the first
-member to the last, and waits for no other. A call takes one lane, and shares its pictures out over
-whatever lanes are free besides. Under load that is none, and as many batches are under way as
-there are lanes; a lone large batch has all of them. A few pictures, hardly worth sharing out, go
-through all members at once while that is faster: as one network with grouped convolutions, whose
-layers are wide enough for all cores. Up to how many is measured when the engine is built.
+Each core is a lane: it has all members' weights for itself, answers whole batches from the first
+member to the last, and waits for no other. A call takes one core, and shares its pictures out over
+whatever cores are free besides (``models/cores.py``). Under load that is none, and as many batches
+are under way as there are cores; a lone large batch has all of them. A few pictures, hardly worth
+sharing out, go through all members at once while that is faster: as one network with grouped
+convolutions, whose layers are wide enough for all cores. Up to how many is measured when the engine
+is built.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache, partial
-from queue import Empty, LifoQueue
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ import openvino as ov
 import torch
 from torch import Tensor
 
-from models.engine import MOST_LANES
+from models.cores import Cores
 from models.ensemble import Ensemble, EnsembleManifest
 from models.folding import fold
 from models.openvino_graph import build_graph
@@ -44,7 +43,7 @@ class OpenVinoEngine:
         name: what it is called.
         ensemble: whose members answer.
         precision: ``float32``, ``bfloat16`` or ``int8``.
-        threads: cores it may use.
+        cores: what it computes on.
         largest: for int8, from ``models.quantisation.measure_largest``.
     """
 
@@ -55,13 +54,14 @@ class OpenVinoEngine:
         name: str,
         ensemble: Ensemble,
         precision: str,
-        threads: int,
+        cores: Cores,
         largest: Mapping[str, float],
     ) -> None:
         manifest = ensemble.manifest
         self.name = name
         self.members = len(ensemble.members)
-        self.lanes = min(threads, MOST_LANES)
+        self.lanes = cores.count
+        self._cores = cores
         self._classes = len(manifest.classes)
         quantised = largest if precision == "int8" else None
 
@@ -72,14 +72,12 @@ class OpenVinoEngine:
             return _core().compile_model(graph, "CPU", options).create_infer_request()
 
         members = ensemble.networks
-        compile_lane = partial(compiled, threads=threads // self.lanes)
-        self._free: LifoQueue[_Lane] = LifoQueue()  # the one with the warmest cache first
-        for _ in range(self.lanes):
-            self._free.put(_Lane(members, compile_lane))
+        on_one_core = partial(compiled, threads=1)
+        self._lanes = [_Lane(members, on_one_core) for _ in range(self.lanes)]
         self.fused_up_to = 0
         if self.lanes > 1:
             self._pool = ThreadPoolExecutor(self.lanes - 1, "lane")
-            self._fused = compiled([_side_by_side(members, manifest)], threads)
+            self._fused = compiled([_side_by_side(members, manifest)], self.lanes)
             self.fused_up_to = self._race(manifest.size)
 
     def __call__(self, images: Tensor, members: range | None = None) -> Tensor:
@@ -87,49 +85,33 @@ class OpenVinoEngine:
         pixels = images.numpy()
         asked = range(self.members) if members is None else members
         fits = len(asked) == self.members and len(pixels) <= self.fused_up_to
-        with self._lanes(self.lanes if fits else len(pixels)) as lanes:
-            if fits and len(lanes) == self.lanes:
+        with self._cores.taken(self.lanes if fits else len(pixels)) as cores:
+            if fits and len(cores) == self.lanes:
                 return torch.from_numpy(self._at_once(pixels))
-            return torch.from_numpy(self._shared_out(pixels, asked, lanes[: len(pixels)]))
-
-    @contextmanager
-    def _lanes(self, most: int) -> Iterator[list["_Lane"]]:
-        lanes = [self._free.get()]
-        try:
-            while len(lanes) < most:
-                try:
-                    lanes.append(self._free.get_nowait())
-                except Empty:
-                    break
-            yield lanes
-        finally:
-            for lane in lanes:
-                self._free.put(lane)
+            return torch.from_numpy(self._shared_out(pixels, asked, cores[: len(pixels)]))
 
     def _at_once(self, pixels: _Pixels) -> _Probabilities:
         answers: _Probabilities = self._fused.infer([pixels])[0]
         return answers  # a copy, which the next call leaves alone
 
-    def _shared_out(
-        self, pixels: _Pixels, members: range, lanes: Sequence["_Lane"]
-    ) -> _Probabilities:
+    def _shared_out(self, pixels: _Pixels, members: range, cores: Sequence[int]) -> _Probabilities:
         answers = np.empty((len(members), len(pixels), self._classes), np.float32)
-        bounds = np.linspace(0, len(pixels), len(lanes) + 1).astype(int)
-        shares = [slice(*bounds[i : i + 2]) for i in range(len(lanes))]
+        bounds = np.linspace(0, len(pixels), len(cores) + 1).astype(int)
+        shares = [slice(*bounds[i : i + 2]) for i in range(len(cores))]
 
-        def ask(lane: _Lane, share: slice) -> None:
-            lane.answer(pixels[share], members, answers[:, share])
+        def ask(core: int, share: slice) -> None:
+            self._lanes[core].answer(pixels[share], members, answers[:, share])
 
         # The calling thread works too: one fewer to wake.
         others = [
-            self._pool.submit(ask, lane, share)
-            for lane, share in zip(lanes[1:], shares[1:], strict=True)
+            self._pool.submit(ask, core, share)
+            for core, share in zip(cores[1:], shares[1:], strict=True)
         ]
         try:
-            ask(lanes[0], shares[0])
+            ask(cores[0], shares[0])
         finally:
             for other in others:
-                other.result()  # no lane is given back while it is still in use
+                other.result()  # no core is given back while it is still in use
         return answers
 
     def _race(self, size: int) -> int:
@@ -137,9 +119,9 @@ class OpenVinoEngine:
         everyone, fastest = range(self.members), 0
         for n in _SIZES:
             pixels = np.zeros((n, size, size, 3), np.uint8)
-            at_once = _seconds(partial(self._at_once, pixels))
-            with self._lanes(n) as lanes:
-                shared_out = _seconds(partial(self._shared_out, pixels, everyone, lanes))
+            with self._cores.taken(self.lanes) as cores:
+                at_once = _seconds(partial(self._at_once, pixels))
+                shared_out = _seconds(partial(self._shared_out, pixels, everyone, cores[:n]))
             if at_once > shared_out:
                 break
             fastest = n
@@ -147,7 +129,7 @@ class OpenVinoEngine:
 
 
 class _Lane:
-    """All members on a share of the cores.
+    """All members on one core.
 
     Args:
         networks: the members.

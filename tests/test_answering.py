@@ -10,6 +10,7 @@ from torch import Tensor
 from models.answering import MODES, Answering
 from models.cascade import CascadeFigures, CascadeFit
 from models.choice import choose
+from models.cores import Cores
 from models.doubt import Doubt
 from models.ensemble import Ensemble
 from models.store import Store
@@ -38,7 +39,7 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
 
 @pytest.fixture(scope="module")
 def plain(ensemble: Ensemble) -> Answering:
-    return Answering(ensemble.manifest, choose(ensemble, threads=2), None)
+    return Answering(ensemble.manifest, choose(ensemble, Cores(2)), None)
 
 
 def with_doubt(plain: Answering, doubt: Doubt) -> Answering:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.cores import Cores
 from models.engine import EXACT, NAMES, Engine, Unavailable, build_engine
 from models.ensemble import Ensemble
 from models.folding import fold
@@ -39,7 +40,7 @@ def largest(ensemble: Ensemble) -> dict[str, float]:
 
 @pytest.fixture(scope="module", params=NAMES)
 def engine(request: pytest.FixtureRequest, ensemble: Ensemble, largest: dict[str, float]) -> Engine:
-    built = build_engine(request.param, ensemble, 2, largest)
+    built = build_engine(request.param, ensemble, Cores(2), largest)
     assert not isinstance(built, Unavailable)
     return built
 
@@ -95,7 +96,7 @@ def test_an_answer_is_left_alone_by_the_next(engine: Engine) -> None:
 def test_a_single_member_is_an_ensemble_too(ensemble: Ensemble, largest: dict[str, float]) -> None:
     alone = Ensemble(ensemble.manifest, [ensemble.networks[1]])
     for name in NAMES:
-        engine = build_engine(name, alone, 2, largest)
+        engine = build_engine(name, alone, Cores(2), largest)
         assert not isinstance(engine, Unavailable)
         for n in (1, 40):
             images = noise(n)
@@ -104,7 +105,7 @@ def test_a_single_member_is_an_ensemble_too(ensemble: Ensemble, largest: dict[st
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_calls_that_come_at_once_get_their_own_answers(ensemble: Ensemble, threads: int) -> None:
-    engine = build_engine("openvino-float32", ensemble, threads)
+    engine = build_engine("openvino-float32", ensemble, Cores(threads))
     assert not isinstance(engine, Unavailable)
     assert engine.lanes == threads
     asked = [noise(n, seed=n) for n in (1, 7, 2, 16, 3, 1, 9, 4) * 4]
@@ -115,7 +116,7 @@ def test_calls_that_come_at_once_get_their_own_answers(ensemble: Ensemble, threa
 
 
 def test_few_pictures_and_many_may_go_different_ways(ensemble: Ensemble) -> None:
-    engine = OpenVinoEngine("openvino-float32", ensemble, "float32", 2, {})
+    engine = OpenVinoEngine("openvino-float32", ensemble, "float32", Cores(2), {})
     images = noise(6)
     answers = []
     for up_to in (0, 6):
@@ -131,14 +132,14 @@ def test_eight_bits_round_and_full_precision_does_not(
     images = noise(64)
     errors = {}
     for name in NAMES:
-        engine = build_engine(name, ensemble, 1, largest)
+        engine = build_engine(name, ensemble, Cores(1), largest)
         assert not isinstance(engine, Unavailable)
         errors[name] = (engine(rows(images)) - ensemble(images)).abs().max().item()
     assert max(errors[name] for name in EXACT) < 1e-5 < errors["openvino-int8"]
 
 
 def test_without_ranges_there_are_no_eight_bits(ensemble: Ensemble) -> None:
-    built = build_engine("openvino-int8", ensemble, 1, {})
+    built = build_engine("openvino-int8", ensemble, Cores(1), {})
     assert isinstance(built, Unavailable)
     assert "without ranges" in built.reason
 
@@ -162,7 +163,7 @@ def test_bottlenecks_have_a_graph_too(tmp_path: Path) -> None:
         torch.manual_seed(0)
         network = build_network("resnet50", 4).eval()
     ensemble = Ensemble(replace(manifest, network="resnet50"), [network])
-    engine = OpenVinoEngine("openvino-float32", ensemble, "float32", 2, {})
+    engine = OpenVinoEngine("openvino-float32", ensemble, "float32", Cores(2), {})
     images = noise(2)
     assert (engine(rows(images)) - ensemble(images)).abs().max() < 1e-4
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from app.serving import Serving
+from models.cores import Cores
 from models.ensemble import EnsembleManifest
 from models.errors import NoEnsemble
 from models.store import Store
@@ -228,7 +229,7 @@ def test_a_damaged_promotion_from_outside_leaves_the_old_one_answering(
 
 
 def test_a_store_without_ensembles_says_what_to_do(store: Store) -> None:
-    serving = Serving(store, threads=1)
+    serving = Serving(store, Cores(1))
     serving.follow()
     with pytest.raises(NoEnsemble, match="post a job to /jobs/distill"):
         serving.current()
@@ -240,7 +241,7 @@ def test_a_store_without_ensembles_says_what_to_do(store: Store) -> None:
 def test_a_promotion_is_not_undone_by_who_follows(
     store: Store, first: EnsembleManifest, second: EnsembleManifest
 ) -> None:
-    serving = Serving(store, threads=1)
+    serving = Serving(store, Cores(1))
     end = threading.Event()
 
     def keep_following() -> None:

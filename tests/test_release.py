@@ -10,6 +10,7 @@ from app.answers import How, answer, to_prediction
 from app.schemas import Prediction
 from models.answering import Answering
 from models.choice import choose
+from models.cores import Cores
 from models.ensemble import Ensemble
 from models.pictures import decode_picture
 from models.store import Store
@@ -28,7 +29,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
 
 @pytest.fixture(scope="module")
 def answering(release: Ensemble) -> Answering:
-    return Answering(release.manifest, choose(release, threads=1), None)
+    return Answering(release.manifest, choose(release, Cores(1)), None)
 
 
 def ask(release: Answering, name: str) -> Prediction:

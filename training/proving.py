@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.cores import Cores
 from models.engine import NAMES, REFERENCE, Engine, Unavailable, build_engine
 from models.ensemble import Ensemble, EnsembleManifest
 from models.proof import LEAST_PICTURES, objection, prove
@@ -78,7 +79,7 @@ def prove_engines(
         answers: list[Tensor] = []
         for state in weights:
             alone = Ensemble(manifest, [_network(manifest, state)])
-            engine = build_engine(name, alone, torch.get_num_threads(), largest)
+            engine = build_engine(name, alone, Cores(torch.get_num_threads()), largest)
             if isinstance(engine, Unavailable):
                 _log.warning("%s is not compared: %s", name, engine.reason)
                 break

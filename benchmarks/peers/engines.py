@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchmarks.peers.options import Options
 from models.choice import choose
+from models.cores import Cores
 from models.store import Store
 
 Answer = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -42,7 +43,7 @@ def load_engine(options: Options) -> Answer:
 def load_ours(store: str, id_: str, threads: int) -> Loaded:
     """Return the engine that answers by default in our service, on so many cores."""
     files = Store(store)
-    engine = choose(files.load(id_), threads, files.files).default
+    engine = choose(files.load(id_), Cores(threads), files.files).default
 
     def answer(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         averaged: npt.NDArray[np.float32] = engine(torch.from_numpy(pictures)).mean(dim=0).numpy()

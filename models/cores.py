@@ -1,0 +1,47 @@
+"""Cores, which the engines of a process take turns at."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, LifoQueue
+
+MOST_CORES = 16
+"""Unless told: each has a copy of all members' weights."""
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Cores:
+    """Which cores are in use.
+
+    Who computes takes a core and gives it back, so that no core has two threads of engines, however
+    many batches are under way and whichever engines they ask. Which core of the machine that is
+    stays open: these are numbers, and nothing is pinned.
+
+    Args:
+        count: how many there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._free: LifoQueue[int] = LifoQueue()  # the one with the warmest cache first
+        for core in reversed(range(count)):
+            self._free.put(core)
+
+    @contextmanager
+    def taken(self, most: int) -> Iterator[list[int]]:
+        """Take one core, waiting for it, and what is free of others up to so many in all."""
+        cores = [self._free.get()]
+        try:
+            while len(cores) < most:
+                try:
+                    cores.append(self._free.get_nowait())
+                except Empty:
+                    break
+            yield cores
+        finally:
+            for core in cores:
+                self._free.put(core)

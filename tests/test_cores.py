@@ -1,0 +1,45 @@
+"""Cores are taken one by one, and given back whatever happens."""
+
+import threading
+
+import pytest
+
+from models.cores import Cores, usable_cores
+
+
+def test_who_comes_first_may_have_all_and_who_comes_then_what_is_left() -> None:
+    cores = Cores(3)
+    with cores.taken(2) as first:
+        assert len({*first}) == 2
+        with cores.taken(5) as second:
+            assert {*first, *second} == {0, 1, 2}
+    with cores.taken(9) as everything:
+        assert sorted(everything) == [0, 1, 2]
+
+
+def test_one_core_is_waited_for() -> None:
+    cores, seen = Cores(1), []
+
+    def wait() -> None:
+        with cores.taken(1) as taken:
+            seen.append(taken)
+
+    with cores.taken(1):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        waiting.join(0.05)
+        assert not seen
+    waiting.join(60)
+    assert seen == [[0]]
+
+
+def test_cores_come_back_after_an_error() -> None:
+    cores = Cores(2)
+    with pytest.raises(ValueError, match="in use"), cores.taken(2):
+        raise ValueError("in use")
+    with cores.taken(2) as taken:
+        assert len(taken) == 2
+
+
+def test_a_process_has_cores() -> None:
+    assert usable_cores() >= 1
