@@ -132,7 +132,7 @@ class RecipeRequest(Strict):
     )
     distillation_schedule: DistillationSchedule = Recipe.distillation_schedule
     label_smoothing: Annotated[float, _bounded("label_smoothing")] = Recipe.label_smoothing
-    augmentation: Literal["none", "crop_flip"] = "crop_flip"
+    augmentation: Literal["none", "small_crop_flip", "crop_flip"] = "crop_flip"
     precision: Precision = Recipe.precision
     validation_fraction: Annotated[float, _bounded("validation_fraction")] = (
         Recipe.validation_fraction

@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=type_, metavar="N", help=BOUNDS[name].meaning)
     parser.add_argument("--nesterov", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--augmentation", help="none or crop_flip")
+    parser.add_argument("--augmentation", help="none, small_crop_flip or crop_flip")
     parser.add_argument("--precision", choices=PRECISIONS)
     parser.add_argument("--schedule", choices=SCHEDULES)
     parser.add_argument("--distillation-schedule", choices=DISTILLATION_SCHEDULES)
