@@ -33,7 +33,12 @@ class Cores:
 
     @contextmanager
     def taken(self, most: int) -> Iterator[list[int]]:
-        """Take one core, waiting for it, and what is free of others up to so many in all."""
+        """Take up to so many cores if nobody else has any, else one, waiting for it.
+
+        Who takes what others leave for a moment makes them wait in turn, and all of them wake
+        threads for it: a tenth to a quarter fewer batches a second, on two cores.
+        """
+        most = most if self._free.qsize() == self.count else 1
         cores = [self._free.get()]
         try:
             while len(cores) < most:

@@ -1,9 +1,9 @@
 """The members in OpenVINO, Intel's runtime for CPUs of every make.
 
 Each core is a lane: it has all members' weights for itself, answers whole batches from the first
-member to the last, and waits for no other. A call takes one core, and shares its pictures out over
-whatever cores are free besides (``models/cores.py``). Under load that is none, and as many batches
-are under way as there are cores; a lone large batch has all of them. A few pictures, hardly worth
+member to the last, and waits for no other. A call that is alone shares its pictures out over all
+cores (``models/cores.py``); under load each has one, and as many batches are under way as there are
+cores. A few pictures, hardly worth
 sharing out, go through all members at once while that is faster: as one network with grouped
 convolutions, whose layers are wide enough for all cores. Up to how many is measured when the engine
 is built.
