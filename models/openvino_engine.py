@@ -2,11 +2,10 @@
 
 Each core is a lane: it has all members' weights for itself, answers whole batches from the first
 member to the last, and waits for no other. A call that is alone shares its pictures out over all
-cores (``models/cores.py``); under load each has one, and as many batches are under way as there are
-cores. A few pictures, hardly worth
-sharing out, go through all members at once while that is faster: as one network with grouped
-convolutions, whose layers are wide enough for all cores. Up to how many is measured when the engine
-is built.
+cores (``models/cores.py``); under load each call has one, and as many batches are under way as
+there are cores. A few pictures, hardly worth sharing out, go through all members at once while that
+is faster: as one network with grouped convolutions, whose layers are wide enough for all cores. Up
+to how many is measured when the engine is built.
 """
 
 import time
