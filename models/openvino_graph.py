@@ -27,7 +27,7 @@ _WEIGHT_LEVELS = 255
 def build_graph(
     networks: Sequence[ResNet],
     normalisation: Normalisation,
-    size: int,
+    shape: tuple[int, int],
     largest: Mapping[str, float] | None = None,
 ) -> ov.Model:
     """Return the graph of m members in all.
@@ -35,7 +35,8 @@ def build_graph(
     Args:
         networks: folded (``models.folding``); one after the other, each with members side by side.
         normalisation: of their input.
-        size: height and width of the pictures, in pixels.
+        shape: of the pictures: how many, or -1 for any number, and their height and width in
+            pixels.
         largest: if given, the convolutions it names compute in 8-bit integers, their inputs up to
             this value on one scale and the weights of each output channel on another (Jacob et
             al. 2018). Members share the inputs' scale: grouped convolutions with a scale for each
@@ -44,7 +45,8 @@ def build_graph(
     Returns:
         A graph from uint8 [n, s, s, 3] to float32 [m, n, k].
     """
-    images = ops.parameter([-1, size, size, 3], np.uint8, name="images")
+    pictures, size = shape
+    images = ops.parameter([pictures, size, size, 3], np.uint8, name="images")
     mean, std = (
         np.array(values, np.float32).reshape(1, 1, 1, 3)
         for values in (normalisation.mean, normalisation.std)

@@ -60,9 +60,9 @@ def test_batches_form_while_the_engine_is_busy() -> None:
 
 
 def test_batches_grow_while_that_makes_them_cheaper_up_to_the_limit() -> None:
-    with batching(max_batch=12) as (batcher, engine):
-        asyncio.run(batcher.ask("a", range(50), PATIENCE_SECONDS))
-        assert [len(batch) for batch in engine.batches] == [1, 2, 4, 8, 12, 12, 11]
+    with batching(max_batch=24) as (batcher, engine):
+        asyncio.run(batcher.ask("a", range(90), PATIENCE_SECONDS))
+        assert [len(batch) for batch in engine.batches] == [1, 2, 4, 8, 16, 24, 24, 8, 3]
 
 
 def test_batches_stay_small_where_large_ones_are_no_cheaper() -> None:
@@ -125,22 +125,30 @@ def test_answers_keep_their_order_when_a_later_batch_is_faster() -> None:
 
 
 def test_a_batch_beside_another_is_known_to_have_had_half_the_engine() -> None:
+    now = [0.0]
+
+    def run(key: str, items: list[int], _: float) -> list[int]:
+        began.release()
+        if key == "a":  # all the time that the other takes
+            assert other_done.wait(PATIENCE_SECONDS)
+        else:
+            now[0] += len(items)
+        return items
+
     async def scenario() -> None:
-        async with busy(batcher, engine) as first:
-            (second,) = await asked(batcher, ("b", [1]))
-            while not engine.batches:
-                await asyncio.sleep(0.001)
-        await asyncio.gather(first, second)
-        engine.gate.clear()
-        (waits,) = await asked(batcher, ("b", [2]))
-        # Which of the two moved the clock on first is chance: it took one second or two.
-        (took,) = {batch.engine_seconds for batch in seen if batch is not seen[0]}
-        assert batcher.delay_seconds == pytest.approx(took / 2)
-        engine.gate.set()
+        batcher = Batcher(run, executor, lanes=2, max_waiting=10, max_batch=1, clock=lambda: now[0])
+        (first,) = [asyncio.create_task(batcher.ask("a", [1], PATIENCE_SECONDS))]
+        assert await asyncio.to_thread(began.acquire, timeout=PATIENCE_SECONDS)
+        await batcher.ask("b", [1], PATIENCE_SECONDS)
+        other_done.set()
+        await first
+        waits = asyncio.create_task(batcher.ask("b", [2], PATIENCE_SECONDS))
+        await asyncio.sleep(0)
+        assert batcher.delay_seconds == pytest.approx(0.5)
         await waits
 
-    seen: list[BatchDone] = []
-    with batching(lambda _: 1.0, lanes=2, observe=seen.append) as (batcher, engine):
+    began, other_done = threading.Semaphore(0), threading.Event()
+    with ThreadPoolExecutor(2) as executor:
         asyncio.run(scenario())
 
 

@@ -33,6 +33,21 @@ def test_a_long_request_holds_up_a_short_one_by_one_batch_at_most() -> None:
         asyncio.run(scenario())
 
 
+def test_large_batches_are_a_multiple_of_eight() -> None:
+    async def scenario() -> None:
+        for _ in range(3):
+            async with busy(batcher, engine):
+                tasks = await asked(batcher, ("a", range(1, 62)))
+            await asyncio.gather(*tasks)
+        sizes = [len(batch) for batch in engine.batches]
+        assert sum(sizes) == 61
+        assert max(sizes) == 16
+        assert all(size % 8 == 0 for size in sizes if size > 8)
+
+    with batching(max_batch=20) as (batcher, engine):
+        asyncio.run(scenario())
+
+
 def test_a_batch_is_of_one_key() -> None:
     async def scenario() -> None:
         await measured(batcher, engine, "ab")
