@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.batch_costs import Costs
-
-EIGHT = 8
-"""Larger batches are a multiple of so many; see ``models.openvino_engine``."""
+from models.engine import EIGHT
 
 
 @dataclass(eq=False, slots=True)

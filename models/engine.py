@@ -32,6 +32,9 @@ REDUCED = ("openvino-int8", "openvino-bfloat16")
 NAMES = (*REDUCED, *EXACT)
 """All engines, the fastest first where a CPU has instructions for all precisions."""
 
+EIGHT = 8
+"""Pictures that an engine likes best; larger batches had better be a multiple of so many."""
+
 
 class Engine(Protocol):
     """Answers pictures with some or all members of one ensemble.
