@@ -110,7 +110,7 @@ class Batcher(Generic[Key, Item, Answer]):
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # the first, or that of before has ended
             self._loop, self._turns, self._in_hand = loop, Turns(), []
-        self._refuse_if_busy(len(items), timeout_seconds)
+        self.refuse_if_busy(timeout_seconds, len(items))
         line = self._turns.line(key) or Line(key, self._costs.of(self._cost_of(key)))
         now = self._clock()
         request = Request(line, items, now, now + timeout_seconds, loop.create_future())
@@ -126,6 +126,25 @@ class Batcher(Generic[Key, Item, Answer]):
         if request.error is not None:
             raise request.error
         return [request.answers[place] for place in range(len(items))]
+
+    def refuse_if_busy(self, timeout_seconds: float, items: int = 1) -> None:
+        """Say at once what ``ask`` would, before anything is spent on reading the items.
+
+        Args:
+            timeout_seconds: as for ``ask``.
+            items: how many there are, at least.
+
+        Raises:
+            TooBusy: as from ``ask``.
+        """
+        waiting = self.waiting
+        if waiting and waiting + items > self._max_waiting:
+            reason = f"{waiting} wait already, and with these more than {self._max_waiting} would"
+        elif (seconds := self._seconds_before(items)) > timeout_seconds:
+            reason = f"the wait is about {seconds:.3g} s, and {timeout_seconds:.3g} s were given"
+        else:
+            return
+        raise TooBusy(reason, self._seconds_before(waiting) or None)
 
     def close(self) -> None:
         """End what waits, and take nothing more; what the engine has begun is still answered."""
@@ -147,16 +166,6 @@ class Batcher(Generic[Key, Item, Answer]):
         # Of what the lanes have in hand, each picture costs what one costs a whole engine.
         rest = sum(max(0.0, batch.expected_end - self._clock()) for batch in self._in_hand)
         return rest / self._lanes + self._turns.seconds_before(items)
-
-    def _refuse_if_busy(self, items: int, timeout_seconds: float) -> None:
-        waiting = self.waiting
-        if waiting and waiting + items > self._max_waiting:
-            reason = f"{waiting} wait already, and with these more than {self._max_waiting} would"
-        elif (seconds := self._seconds_before(items)) > timeout_seconds:
-            reason = f"the wait is about {seconds:.3g} s, and {timeout_seconds:.3g} s were given"
-        else:
-            return
-        raise TooBusy(reason, self._seconds_before(waiting) or None)
 
     def _begin(self) -> None:
         while len(self._in_hand) < self._lanes:

@@ -26,7 +26,7 @@ from app.serving import Serving
 from app.settings import Settings
 from app.shortcut import Shortcut
 from app.telemetry import CountRequests, Telemetry
-from models.cores import MOST_CORES, Cores, usable_cores
+from models.cores import MOST_CORES, Cores, step_back, usable_cores
 from models.errors import StillhouseError
 from models.store import Store
 
@@ -64,7 +64,7 @@ def build_service(settings: Settings) -> Service:
     """Open store and queue; connects to nothing yet."""
     store, redis, telemetry = Store(settings.store), connect(settings), Telemetry()
     engine_cores = Cores(settings.engine_threads or min(usable_cores(), MOST_CORES))
-    engine = ThreadPoolExecutor(engine_cores.count, "engine")
+    engine = ThreadPoolExecutor(engine_cores.count, "engine", initializer=step_back)
     return Service(
         settings=settings,
         store=store,

@@ -24,9 +24,10 @@ from torch import Tensor
 from models.ensemble import EnsembleManifest, Normalisation
 from models.resnet import ResNet, build_network
 from models.store import Store
-from training.datasets import Pictures
+from training.datasets import Pictures, load_dataset
 from training.doubt import fit_doubt
 from training.proving import prove_engines
+from training.splits import train_and_validation
 
 CLASSES, MEMBERS, SIZE = 100, 10, 32
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "retina")
@@ -54,13 +55,17 @@ class Material:
     reference: npt.NDArray[np.float32]
 
 
-def make_material(store: Path, count: int, given: tuple[Path, str] | None) -> Material:
+def make_material(
+    store: Path, count: int, given: tuple[Path, str] | None, data: Path | None = None
+) -> Material:
     """Fill a store and make the pictures.
 
     Args:
         store: an empty folder.
         count: how many pictures, n.
         given: store and id of an ensemble to serve instead of the one made here.
+        data: folder with the data set that one was trained on, to send its validation pictures:
+            how many members a cascade asks depends on what it is shown.
     """
     if given is None:
         id_ = publish_members(Store(store))
@@ -70,7 +75,10 @@ def make_material(store: Path, count: int, given: tuple[Path, str] | None) -> Ma
             shutil.copytree(source / "ensembles" / id_, store / "ensembles" / id_)
     Store(store).serve(id_)
     ensemble = Store(store).load(id_)
-    pixels, _ = cut_pictures(count, seed=2, size=ensemble.manifest.size)
+    if given is None or data is None:
+        pixels, _ = cut_pictures(count, seed=2, size=ensemble.manifest.size)
+    else:
+        pixels = validation_pictures(ensemble.manifest, data, Store(given[0]))[:count]
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     reference = ensemble(images).mean(dim=0).numpy()
     return Material(store, id_, [encode(each) for each in pixels], make_photo(), reference)
@@ -117,6 +125,29 @@ def cut_pictures(
         light = rng.uniform(0.8, 1.2) * np.asarray(cut) + rng.normal(0, 12, (size, size, 3))
         picture[:] = light.clip(0, 255)
     return pictures, labels
+
+
+def validation_pictures(
+    manifest: EnsembleManifest, folder: Path, store: Store
+) -> npt.NDArray[np.uint8]:
+    """Return the pictures that an ensemble was validated on in another order, uint8 [n, s, s, 3].
+
+    Args:
+        manifest: of the ensemble.
+        folder: of data sets.
+        store: where decoded tensors are kept.
+
+    Raises:
+        InvalidDataset: it is not there, or cannot be read.
+        ValueError: it is not the one that the ensemble was trained on.
+    """
+    dataset = load_dataset(manifest.dataset["name"], folder, store.files, size=manifest.size)
+    if dataset.digest != manifest.dataset["digest"]:
+        raise ValueError(f"{folder} holds other pictures than {manifest.id} was trained on")
+    fraction = float(manifest.recipe["validation_fraction"])
+    _, validation = train_and_validation(dataset, fraction)
+    pixels = validation.images.permute(0, 2, 3, 1).contiguous().numpy()
+    return np.random.default_rng(2).permutation(pixels)  # they come class by class
 
 
 def publish_members(store: Store) -> str:

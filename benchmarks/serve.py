@@ -40,7 +40,7 @@ def main() -> int:
     book = Book()
     with tempfile.TemporaryDirectory() as folder:
         given = (options.store, options.ensemble) if options.ensemble else None
-        material = make_material(Path(folder), PICTURES, given)
+        material = make_material(Path(folder), PICTURES, given, options.data)
         setup = Setup(
             material,
             scenarios=frozenset(options.only),
@@ -82,6 +82,7 @@ def read_command_line(names: list[str], arguments: list[str]) -> argparse.Namesp
     parser.add_argument("--overload-seconds", type=float, help="60")
     parser.add_argument("--ensemble", help="id of one to serve instead of random networks")
     parser.add_argument("--store", type=Path, default=Path("store"), help="where that is")
+    parser.add_argument("--data", type=Path, help="its data set, to send validation pictures")
     parser.add_argument("--out", type=Path, help=f"else {RESULTS.relative_to(ROOT)}")
     parser.add_argument("--quick", action="store_true", help="does it all work? keeps no results")
     options = parser.parse_args(arguments)

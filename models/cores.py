@@ -1,6 +1,8 @@
 """Cores, which the engines of a process take turns at."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, LifoQueue
@@ -12,6 +14,20 @@ MOST_CORES = 16
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+STEP_BACK = 3
+"""How much nicer engines are than who answers requests: each step gives them a fifth less of a core
+that both want. At four times more requests than can be answered, refusals come in 6 ms instead of
+75; three steps cost a lone picture a tenth of its time where its sender has no core to itself."""
+
+
+def step_back() -> None:
+    """Let the thread that calls this go behind others of the process, where the cores are full."""
+    if sys.platform == "linux":  # elsewhere priority is the whole process's
+        thread = threading.get_native_id()
+        nicer = os.getpriority(os.PRIO_PROCESS, thread) + STEP_BACK
+        os.setpriority(os.PRIO_PROCESS, thread, nicer)
 
 
 class Cores:

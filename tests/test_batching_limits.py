@@ -26,6 +26,21 @@ def test_more_than_may_wait_is_refused_at_once() -> None:
         asyncio.run(scenario())
 
 
+def test_a_refusal_can_be_had_before_there_are_items() -> None:
+    async def scenario() -> None:
+        batcher.refuse_if_busy(PATIENCE_SECONDS)
+        async with busy(batcher, engine):
+            tasks = await asked(batcher, ("a", [1, 2]))
+            batcher.refuse_if_busy(PATIENCE_SECONDS)
+            tasks += await asked(batcher, ("a", [3]))
+            with pytest.raises(TooBusy, match="3 wait already"):
+                batcher.refuse_if_busy(PATIENCE_SECONDS)
+        await asyncio.gather(*tasks)
+
+    with batching(max_waiting=3) as (batcher, engine):
+        asyncio.run(scenario())
+
+
 def test_a_request_of_any_size_is_taken_when_nothing_waits() -> None:
     async def scenario() -> None:
         async with busy(batcher, engine):

@@ -1,10 +1,13 @@
 """Cores are taken one by one, and given back whatever happens."""
 
+import os
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from models.cores import Cores, usable_cores
+from models.cores import STEP_BACK, Cores, step_back, usable_cores
 
 
 def test_who_is_alone_may_have_all_and_who_comes_then_one() -> None:
@@ -39,6 +42,20 @@ def test_cores_come_back_after_an_error() -> None:
         raise ValueError("in use")
     with cores.taken(2) as taken:
         assert len(taken) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has a thread its own priority")
+def test_a_thread_steps_back_behind_the_others_of_its_process() -> None:
+    def priorities() -> tuple[int, int]:
+        before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        step_back()
+        return before, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    with ThreadPoolExecutor(1) as pool:
+        before, after = pool.submit(priorities).result()
+    assert (before, after) == (own, min(19, own + STEP_BACK))
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
 
 
 def test_a_process_has_cores() -> None:

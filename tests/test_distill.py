@@ -29,8 +29,7 @@ from training.progress import (
     Resumed,
 )
 from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher
-from training.splits import split_validation
-from training.work import SPLIT_SEED
+from training.splits import SPLIT_SEED, split_validation
 
 TAUGHT = replace(RECIPE, teacher=(TrainedTeacher("resnet8", epochs=1),))
 

@@ -14,8 +14,7 @@ from tests.tiny import publish, write_dataset
 from training.datasets import load_dataset
 from training.metrics import ood_scores
 from training.outside import BATCH, main, measure_outside
-from training.splits import split_validation
-from training.work import SPLIT_SEED
+from training.splits import SPLIT_SEED, split_validation
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import math
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,26 @@ def test_when_too_many_wait_the_next_is_told_when_to_come_back(fresh: httpx.Clie
     for response in responses:
         if response.status_code == 200:
             assert len(response.json()["predictions"]) == len(MANY)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/serving/infer"])
+def test_who_is_refused_need_not_have_sent_the_body(fresh: httpx.Client, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Type: image/png\r\n"
+    address = (fresh.base_url.host, fresh.base_url.port or 80)
+
+    def refused() -> bool:
+        with socket.create_connection(address) as raw:
+            raw.settimeout(0.2)
+            raw.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode())
+            with suppress(TimeoutError):  # while nothing waits the body is waited for
+                return raw.recv(1000).startswith(b"HTTP/1.1 429 ")
+            return False
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(post, fresh, MANY) for _ in range(16)]
+        wait_until(refused, seconds=30)
+    assert 200 in {each.result().status_code for each in asking}
+    assert sample(fresh, "stillhouse_rejected_requests_total") >= 1
 
 
 def test_pictures_of_a_client_that_hung_up_are_not_computed(client: httpx.Client) -> None:

@@ -20,8 +20,7 @@ from models.errors import InvalidDataset, StillhouseError
 from models.store import Store
 from training.datasets import Dataset, Pictures, load_dataset
 from training.metrics import auroc, ood_scores
-from training.splits import split_validation
-from training.work import SPLIT_SEED
+from training.splits import train_and_validation
 
 BATCH = 500
 
@@ -98,10 +97,8 @@ def _held_out(own: Dataset, manifest: EnsembleManifest) -> tuple[str, Pictures]:
     """Return pictures the ensemble was not trained on, and the name of their split."""
     if own.test is not None:
         return "test", own.test
-    if own.validation is not None:
-        return "validation", own.validation
     fraction = float(manifest.recipe["validation_fraction"])
-    return "validation", split_validation(own.train, fraction, SPLIT_SEED)[1]
+    return "validation", train_and_validation(own, fraction)[1]
 
 
 def _scores(ensemble: Ensemble, pictures: Pictures) -> dict[str, Tensor]:

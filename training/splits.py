@@ -4,7 +4,26 @@ import torch
 from torch import Tensor
 
 from models.errors import InvalidDataset
-from training.datasets import Pictures
+from training.datasets import Dataset, Pictures
+
+SPLIT_SEED = 0
+"""One draw for all jobs, so that their validation accuracies compare and no teacher has seen the
+pictures its students are validated on. A larger fraction holds out what a smaller one does."""
+
+
+def train_and_validation(dataset: Dataset, fraction: float) -> tuple[Pictures, Pictures]:
+    """Return the pictures to train and to validate on; a data set's own validation goes first.
+
+    Args:
+        dataset: whose they are.
+        fraction: of the training pictures to validate on, where there are no others.
+
+    Raises:
+        InvalidDataset: as ``split_validation``.
+    """
+    if dataset.validation is not None:
+        return dataset.train, dataset.validation
+    return split_validation(dataset.train, fraction, SPLIT_SEED)
 
 
 def split_validation(pictures: Pictures, fraction: float, seed: int) -> tuple[Pictures, Pictures]:

@@ -18,12 +18,8 @@ from training.memory import MemoryPlan, plan_memory, smaller_plan
 from training.pace import faster_of
 from training.progress import Part, Planned, PlannedPart, operations
 from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher, digest_of
-from training.splits import split_validation
+from training.splits import train_and_validation
 from training.teachers import teacher_digest
-
-SPLIT_SEED = 0
-"""One draw for all jobs, so that their validation accuracies compare and no teacher has seen the
-pictures its students are validated on. A larger fraction holds out what a smaller one does."""
 
 _GPU_CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes on a device, roughly
 
@@ -188,10 +184,7 @@ def prepare(
     Raises:
         InvalidRecipe: the recipe cannot work with this data set.
     """
-    if dataset.validation is not None:
-        train, validation = dataset.train, dataset.validation
-    else:
-        train, validation = split_validation(dataset.train, recipe.validation_fraction, SPLIT_SEED)
+    train, validation = train_and_validation(dataset, recipe.validation_fraction)
     check_batch_size(recipe.batch_size, len(train))
     on_device = Pictures(train.images.to(run.device), train.labels.to(run.device))
     lesson = Lesson(on_device, validation, normalisation_of(train), len(dataset.classes))

@@ -17,7 +17,7 @@ from app.routes.parameters import parameters_of
 from app.routes.responses import problems
 from app.schemas import TIMEOUT_HEADER, Classes, Predictions, PredictQuery
 from app.service import ServiceDependency, get_service
-from app.uploads import MEDIA_TYPES, PART, decode_soon, read_uploads
+from app.uploads import MEDIA_TYPES, PART, Upload, decode_soon, read_uploads
 from models.answering import Answering
 from models.errors import DeadlineExceeded, TooBusy
 
@@ -61,11 +61,10 @@ async def predict(request: Request) -> Response:
     asked = _read_query(request, answering)
     until = time.monotonic() + asked.timeout_ms / 1000
     limits = settings.picture_limits
-    uploads = await read_uploads(request, settings.max_pictures_per_request, limits)
     mode = asked.mode or settings.predict_mode
     how = How(answering, mode, asked.max_members, asked.conformal)
 
-    async def answer() -> list[Answer]:
+    async def answer(uploads: list[Upload]) -> list[Answer]:
         started = time.perf_counter()
         size = answering.manifest.size
         pictures = await decode_soon(uploads, size, limits, service.decoders)
@@ -73,7 +72,10 @@ async def predict(request: Request) -> Response:
         return await service.batcher.ask(how, pictures, until - time.monotonic())
 
     try:
-        answers = await unless_gone(request, answer())
+        # Who is refused costs no more than the headers: those who are accepted need the cores.
+        service.batcher.refuse_if_busy(asked.timeout_ms / 1000)
+        uploads = await read_uploads(request, settings.max_pictures_per_request, limits)
+        answers = await unless_gone(request, answer(uploads))
     except (TooBusy, DeadlineExceeded) as error:
         service.telemetry.rejected.labels(ANSWERS[type(error)].type).inc()
         raise

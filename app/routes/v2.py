@@ -22,6 +22,7 @@ from app.inference_protocol import (
     write_inference,
 )
 from app.inference_schemas import (
+    MOST_TIMEOUT_MICROSECONDS,
     InferenceAnswer,
     InferenceError,
     Live,
@@ -161,9 +162,9 @@ async def infer(request: Request, service: ServiceDependency, model: ModelDepend
     if encoding != "identity":
         raise HTTPException(415, f"send the body as it is, not in the encoding {encoding!r}")
     settings, manifest = service.settings, model.answering.manifest
-    body, json_bytes = await request.body(), request.headers.get("inference-header-content-length")
+    json_bytes = request.headers.get("inference-header-content-length")
 
-    async def answer() -> tuple[Inference, How, list[Answer]]:
+    async def answer(body: bytes) -> tuple[Inference, How, list[Answer]]:
         most = settings.max_pictures_per_request
         read = partial(read_inference, body, json_bytes, manifest.size, most)
         if len(body) <= _SMALL_BYTES:
@@ -177,7 +178,9 @@ async def infer(request: Request, service: ServiceDependency, model: ModelDepend
         return inference, how, await service.batcher.ask(how, list(inference.images), left)
 
     try:
-        inference, how, answers = await unless_gone(request, answer())
+        # The timeout is in the body, which is not worth reading if even the longest is too short.
+        service.batcher.refuse_if_busy(MOST_TIMEOUT_MICROSECONDS / 1e6)
+        inference, how, answers = await unless_gone(request, answer(await request.body()))
     except InvalidInference as error:
         raise HTTPException(400, str(error)) from error
     except (TooBusy, DeadlineExceeded) as error:
