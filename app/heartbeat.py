@@ -19,7 +19,7 @@ from redis.lock import Lock
 from app.jobs import Jobs
 from app.live import LiveWork, News
 from app.schemas import Job
-from models.errors import JobCancelled, JobEnded, LeaseLost, Stopped, WorkerStopping
+from models.errors import JobCancelled, JobEnded, LeaseLost, Stopped, StoreError, WorkerStopping
 from training.progress import Event, Part, PartDone
 
 _log = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ class Heartbeat:
         self._end.set()
         self._wake.set()
         self._thread.join()
-        # Redis that is away is no fault of the job.
-        in_order = kind is None or issubclass(kind, (Stopped, RedisError))
+        # Redis that is away, or a store that takes nothing, is no fault of the job.
+        in_order = kind is None or issubclass(kind, (Stopped, RedisError, StoreError))
         try:
             if self._holds():
                 self._write()

@@ -10,7 +10,14 @@ from app.live import LiveWork
 from app.problems import ANSWERS, POISON, type_uri
 from app.record import finished_job
 from app.schemas import JobError
-from models.errors import JobCancelled, JobEnded, NotEnoughMemory, StillhouseError, Stopped
+from models.errors import (
+    JobCancelled,
+    JobEnded,
+    NotEnoughMemory,
+    StillhouseError,
+    Stopped,
+    StoreError,
+)
 from models.store import Store
 from training.distill import distill
 from training.promotion import promote
@@ -54,7 +61,7 @@ def do_job(
                 _train(id_, heartbeat, jobs, store, data, limit_bytes=limit_bytes)
     except JobEnded as reason:
         _log.info("leaving it: %s", reason)
-    except Stopped as reason:
+    except (Stopped, StoreError) as reason:  # what could be written of its end was
         _log.info("job %s goes back to the queue: %s", id_, reason)
     jobs.forget(id_)
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -33,11 +33,14 @@ class Command:
     Args:
         module: what it runs.
         settings: environment variables; no other of ours reaches it.
+        arguments: its command line.
     """
 
-    def __init__(self, module: str, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, module: str, settings: Mapping[str, str], arguments: Sequence[str] = ()
+    ) -> None:
         self.lines: list[str] = []
-        self._module = module
+        self._command = [sys.executable, "-m", module, *arguments]
         self._environment = {
             **{name: value for name, value in os.environ.items() if "STILLHOUSE" not in name},
             "OMP_NUM_THREADS": "1",  # several processes share the cores, and sums keep their order
@@ -47,7 +50,7 @@ class Command:
     def start(self) -> None:
         """Start it."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", self._module],
+            self._command,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,10 +91,15 @@ class Worker(Command):
     def __init__(self, settings: Mapping[str, str]) -> None:
         super().__init__("app.worker", settings)
 
+    @property
+    def child(self) -> int | None:
+        """The number of the process that trains; none while it is being replaced."""
+        found = [each.pid for each in all_processes() if each.parent == self.process.pid]
+        return found[0] if len(found) == 1 else None
+
     def kill_child(self) -> None:
         """Send SIGKILL to the process that trains; another takes its place."""
-        (child,) = [process for process in _all_processes() if process.parent == self.process.pid]
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(wait_until(lambda: self.child or 0), signal.SIGKILL)
 
 
 class Launcher(Command):
@@ -125,7 +133,7 @@ class Launcher(Command):
 
     def processes(self) -> list[Process]:
         """Return all processes that it has started, and those that they have."""
-        everything = _all_processes()
+        everything = all_processes()
         family = {self.process.pid}
         for _ in range(5):  # generations
             family |= {process.pid for process in everything if process.parent in family}
@@ -150,7 +158,7 @@ class Launcher(Command):
 
 def still_running(processes: list[Process]) -> list[Process]:
     """Return those that have not ended."""
-    now = {(process.pid, process.started) for process in _all_processes()}
+    now = {(process.pid, process.started) for process in all_processes()}
     return [process for process in processes if (process.pid, process.started) in now]
 
 
@@ -159,7 +167,8 @@ def _age_seconds(process: Process) -> float:
     return now - process.started / os.sysconf("SC_CLK_TCK")
 
 
-def _all_processes() -> list[Process]:
+def all_processes() -> list[Process]:
+    """Return all processes of the machine that have not ended."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""A finished member leaves weights, what they answer, and its curve; damage to them is named."""
+"""A finished member leaves weights, answers and its curve; a damaged one is unfinished."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.errors import CorruptArtefact
+from models.errors import CorruptArtefact, LeaseLost
 from models.resnet import build_network
 from models.store import Store
 from tests.lessons import CPU
@@ -16,9 +16,11 @@ from tests.tiny import RECIPE, go_on, ignore
 from training.calibration import fit_temperature
 from training.checkpoints import Checkpoints
 from training.datasets import load_dataset
+from training.fencing import take_fence
 from training.fit import Run, predict
 from training.members import FinishedWeights, finished_member, read_predictions, train_members
-from training.progress import Part
+from training.progress import Event, Part
+from training.publishing import publish
 from training.recipe import Recipe, TrainedTeacher
 from training.views import FreshViews
 from training.work import Work, prepare
@@ -36,9 +38,14 @@ def trained(data: Path, store: Store, recipe: Recipe = RECIPE) -> Work:
     dataset = load_dataset("noise", data, store.files)
     run = Run(CPU, ignore, go_on)
     work = prepare(recipe, dataset, store, "job", run=run, limit_bytes=None)
-    views = FreshViews(work.lesson.train, "crop_flip", loud if recipe.teacher else None)
-    train_members(work, PARTS, lambda _: views, run)
+    finish(work, PARTS)
     return work
+
+
+def finish(work: Work, parts: list[Part]) -> None:
+    teach = loud if work.recipe.teacher else None
+    views = FreshViews(work.lesson.train, "crop_flip", teach)
+    train_members(work, parts, lambda _: views, work.run)
 
 
 @pytest.fixture
@@ -113,19 +120,46 @@ def test_an_unfinished_member_is_none(work: Work) -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", '{"weights": {}}', '{"weights": 1}', "x"])
-def test_a_damaged_account_of_a_member_is_named(text: str, work: Work) -> None:
+def test_a_member_whose_account_is_damaged_is_finished_again(
+    text: str, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
     name = f"{work.member_folder(PARTS[1])}/finished.json"
     work.store.files.write(name, text.encode())
-    with pytest.raises(CorruptArtefact, match=r"member-01/finished\.json: "):
-        finished_member(work, PARTS[1])
+    assert finished_member(work, PARTS[1]) is None
+    assert "damaged member 1" in caplog.text
+    assert "member-01/finished.json: " in caplog.text
+    with pytest.raises(CorruptArtefact, match="a finished member is gone, or damaged"):
+        publish(work)
 
 
-def test_damaged_weights_and_predictions_are_named(work: Work) -> None:
-    members = [member for part in PARTS if (member := finished_member(work, part))]
-    for file in ("finished.safetensors", "test.safetensors"):
-        work.store.files.write(f"{work.member_folder(PARTS[1])}/{file}", b"")
-    with pytest.raises(CorruptArtefact, match=r"member-01/finished\.safetensors: "):
-        list(finished_weights(work))
-    with pytest.raises(CorruptArtefact, match=r"member-01/test\.safetensors: "):
-        read_predictions(work, members, "test")
-    assert read_predictions(work, members, "validation").shape == (2, 24, 4)
+@pytest.mark.parametrize("file", ["weights", "validation", "test"])
+def test_a_member_with_a_damaged_file_is_finished_again_from_its_checkpoint(
+    file: str, work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = finished_member(work, PARTS[1])
+    assert before is not None
+    record = before.weights if file == "weights" else before.predictions[file]
+    path = Path(work.store.files.path(f"{work.member_folder(PARTS[1])}/{record.file}"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert finished_member(work, PARTS[1]) is None
+    assert f"member-01/{record.file}: its sha256 is" in caplog.text
+    finish(work, [PARTS[1]])
+    after = finished_member(work, PARTS[1])
+    assert after is not None
+    assert after.weights.sha256 == before.weights.sha256
+    assert after.curve == before.curve
+
+
+def test_who_was_overtaken_finishes_nothing(work: Work) -> None:
+    folder = work.member_folder(PARTS[0])
+    before = work.store.files.read(f"{folder}/finished.json")
+
+    def overtake(_: Event) -> None:
+        take_fence(work.store.files, folder)
+
+    begun = replace(work.run, report=overtake)
+    with pytest.raises(LeaseLost, match="another process"):
+        finish(replace(work, run=begun), [PARTS[0]])
+    assert work.store.files.read(f"{folder}/finished.json") == before

@@ -13,6 +13,7 @@ from models.artefacts import FileRecord, read_json, read_tensors, write_json, wr
 from models.errors import CorruptArtefact
 from models.files import Files
 from models.resnet import ResNet, stack, unstack
+from training.fencing import Fence
 from training.progress import EpochDone, Part
 
 KEPT = 2
@@ -45,19 +46,25 @@ class Checkpoints:
     Args:
         files: the store.
         folder: of this network's run.
+        fence: of the process that writes; none for one that reads, or is alone.
     """
 
-    def __init__(self, files: Files, folder: str) -> None:
+    def __init__(self, files: Files, folder: str, fence: Fence | None = None) -> None:
         self._files = files
         self._folder = folder
+        self._fence = fence
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint; it exists when its JSON does, and replaces older ones.
 
         Raises:
             StoreFull: no space left; the checkpoints before are untouched.
+            LeaseLost: another process has taken the network over.
         """
         name = _name(len(checkpoint.curve))
+        if self._fence:
+            self._fence.check()
+            name = f"{name}.{self._fence.name}"
         tensors = {f"weights.{key}": tensor for key, tensor in checkpoint.weights.items()}
         tensors |= {f"momentum.{key}": tensor for key, tensor in checkpoint.momentum.items()}
         record = write_tensors(self._files, self._folder, f"{name}.safetensors", tensors)
@@ -76,7 +83,7 @@ class Checkpoints:
             at_most: no newer one than that of this epoch.
         """
         for name in reversed(self._names()):
-            if at_most is not None and name > _name(at_most):
+            if at_most is not None and name.partition(".")[0] > _name(at_most):
                 continue
             try:
                 manifest = read_json(self._files, f"{self._folder}/{name}.json")

@@ -1,5 +1,6 @@
 """Members: trained, measured, and left in the run's folder as finished."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,12 +12,15 @@ from models.artefacts import FileRecord, read_json, read_tensors, write_json, wr
 from models.errors import CorruptArtefact
 from models.resnet import ResNet, build_network
 from training.calibration import fit_temperature
-from training.checkpoints import Checkpoints, epoch_to_dict
+from training.checkpoints import Checkpoint, Checkpoints, epoch_to_dict
+from training.fencing import Fence, take_fence
 from training.fit import Run, fit, predict
 from training.progress import EpochDone, Part
 from training.teachers import final_checkpoint
 from training.views import Views
 from training.work import Work
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,33 @@ class FinishedMember:
 
 
 def finished_member(work: Work, part: Part) -> FinishedMember | None:
-    """Return what a finished member left; none if it is not finished."""
-    name = f"{work.member_folder(part)}/finished.json"
+    """Return what a finished member left; none if it is not finished, or is damaged.
+
+    A damaged one is logged and counts as unfinished: its last checkpoint still has the weights.
+    """
+    folder = work.member_folder(part)
+    name = f"{folder}/finished.json"
     try:
-        found = read_json(work.store.files, name)
+        found = _read_finished(work, name, part)
+        for record in (found.weights, *found.predictions.values()):
+            read_tensors(work.store.files, folder, record)
+    except FileNotFoundError:
+        return None
+    except CorruptArtefact as error:
+        _log.warning("a damaged %s has to be finished again: %s", part, error)
+        return None
+    return found
+
+
+def _read_finished(work: Work, name: str, part: Part) -> FinishedMember:
+    found = read_json(work.store.files, name)
+    try:
         predictions = found["predictions"].items()
         return FinishedMember(
             FileRecord(**found["weights"]),
             {split: FileRecord(**record) for split, record in predictions},
             tuple(EpochDone(part=part, **epoch) for epoch in found["curve"]),
         )
-    except FileNotFoundError:
-        return None
     except (KeyError, TypeError, AttributeError) as error:
         path = work.store.files.path(name)
         raise CorruptArtefact(f"{path}: a field is missing or malformed: {error}") from error
@@ -91,19 +110,20 @@ def train_members(
     Raises:
         TrainingDiverged: see ``fit``.
         StoreFull: no space left.
-        Stopped: from ``check``.
+        Stopped: from ``check``, or another process has taken a member over.
     """
-    checkpoints = [Checkpoints(work.store.files, work.member_folder(part)) for part in parts]
+    files = work.store.files
+    fences = [take_fence(files, work.member_folder(part)) for part in parts]
+    checkpoints = [Checkpoints(files, fence.folder, fence) for fence in fences]
     views = [views_of(part) for part in parts]
     fit(work.recipe, parts, work.lesson, views, checkpoints=checkpoints, run=run)
-    for part, of_part in zip(parts, checkpoints, strict=True):
+    for part, fence, of_part in zip(parts, fences, checkpoints, strict=True):
         last = final_checkpoint(of_part, part)
-        _finish(work, part, dict(last.weights), last.curve, run)
+        _finish(work, fence, last, run)
 
 
-def _finish(
-    work: Work, part: Part, weights: dict[str, Tensor], curve: Sequence[EpochDone], run: Run
-) -> None:
+def _finish(work: Work, fence: Fence, last: Checkpoint, run: Run) -> None:
+    weights = dict(last.weights)
     network = _network_with(work, weights).to(run.device)
     network.to(memory_format=torch.channels_last)
     logits = {
@@ -118,23 +138,22 @@ def _finish(
         for name in ("classifier.weight", "classifier.bias"):
             weights[name] = weights[name] / temperature
         logits = {split: of_split / temperature for split, of_split in logits.items()}
-    files, folder = work.store.files, work.member_folder(part)
+    fence.check()
+
+    def written(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        file = f"{name}.{fence.name}.safetensors"
+        return asdict(write_tensors(fence.files, fence.folder, file, tensors))
+
     finished: Mapping[str, Any] = {
-        "weights": asdict(write_tensors(files, folder, "finished.safetensors", weights)),
+        "weights": written("finished", weights),
         "predictions": {
-            split: asdict(
-                write_tensors(
-                    files,
-                    folder,
-                    f"{split}.safetensors",
-                    {"log_probabilities": of_split.log_softmax(dim=-1)},
-                )
-            )
+            split: written(split, {"log_probabilities": of_split.log_softmax(dim=-1)})
             for split, of_split in logits.items()
         },
-        "curve": [epoch_to_dict(epoch) for epoch in curve],
+        "curve": [epoch_to_dict(epoch) for epoch in last.curve],
     }
-    write_json(files, f"{folder}/finished.json", finished)
+    fence.check()
+    write_json(fence.files, f"{fence.folder}/finished.json", finished)
 
 
 def _network_with(work: Work, weights: Mapping[str, Tensor]) -> ResNet:

@@ -27,7 +27,7 @@ def publish(work: Work) -> EnsembleManifest:
     work.run.report(Evaluating())
     members = [found for part in work.members if (found := finished_member(work, part))]
     if len(members) < work.recipe.members:
-        raise CorruptArtefact(f"{work.folder}: a finished member is gone")
+        raise CorruptArtefact(f"{work.folder}: a finished member is gone, or damaged")
     predictions = {split: read_predictions(work, members, split) for split in work.splits}
     labels = {split: pictures.labels for split, pictures in work.splits.items()}
     temperature = fit_temperature(pool(predictions["validation"]), labels["validation"])
