@@ -205,7 +205,9 @@ class Heartbeat:
         with self._one_writes:
             self._unsent.add(self._live.take_news())
             self._jobs.pieces.write(self._id, self._unsent)
-            self._unsent = News()
+            resumed, self._unsent = self._unsent.resumed, News()
+        if resumed:
+            self._jobs.counts.add("work_resumed", resumed)
 
     def _look_for_the_end(self) -> None:
         try:

@@ -5,6 +5,7 @@
     store   jobs/<id>/request.json   the recipe; written before 202 is sent, never changed
             jobs/<id>/outcome.json   the finished job; written once, whoever comes first
     redis   stillhouse:job:<id>:cancel      its owner asks it to stop
+            stillhouse:job:<id>:states      when it began to wait and to run, and who saw it
             stillhouse:job:<id>:last-error  what ended a worker that nothing was expected to end
             …                               pieces and workers, see ``app/pieces.py``
 
@@ -22,10 +23,12 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import RedisError
 
+from app.counts import Counts
 from app.job_files import JobFiles
 from app.pieces import EXPIRE_SECONDS, PREFIX, Pieces, add_event
 from app.record import Glance, job_of
-from app.schemas import Job, JobError, JobPage, JobStatus
+from app.schemas import Job, JobError, JobPage, JobStatus, StateChange
+from app.states import States
 from models.errors import IdempotencyConflict, JobFinished, JobNotFound, TooBusy
 from models.store import Store
 from training.distill import forget_run
@@ -45,10 +48,13 @@ class Jobs:
         store: where requests and outcomes are.
         redis: where unfinished jobs are; must decode responses.
         lease_seconds: how long a worker counts as living without a sign of it.
+        who: what this process is called where it changes a job.
     """
 
-    def __init__(self, store: Store, redis: Redis, lease_seconds: float) -> None:
+    def __init__(self, store: Store, redis: Redis, lease_seconds: float, who: str = "api") -> None:
         self.pieces = Pieces(redis, lease_seconds)
+        self.states = States(redis, PREFIX, EXPIRE_SECONDS, who)
+        self.counts = Counts(redis)
         self._redis = redis
         self._store = store
         self._files = JobFiles(store.files)
@@ -82,7 +88,8 @@ class Jobs:
             if len(self.unfinished()) >= max_unfinished:
                 raise TooBusy(f"{max_unfinished} jobs are queued or running; cancel one or wait")
             if self._files.accept(id_.hex, request):
-                return job_of(request, Glance()), True  # not ``get``, which would need Redis
+                # Not ``get``, which would need Redis.
+                return _with_history(job_of(request, Glance()), []), True
         if self._files.request(id_.hex)["recipe"] != json.loads(json.dumps(request["recipe"])):
             reason = f"it was used for job {id_.hex}; use a new key for a new recipe"
             raise IdempotencyConflict(reason)
@@ -97,7 +104,7 @@ class Jobs:
         request = self._files.request(id_)
         if outcome := self._files.outcome(id_):
             return outcome
-        job = job_of(request, self.pieces.look(id_))
+        job = _with_history(job_of(request, self.pieces.look(id_)), self.states.changes(id_))
         return self._files.outcome(id_) or job  # it may have ended between the two looks
 
     def has_ended(self, id_: str) -> bool:
@@ -163,8 +170,14 @@ class Jobs:
             alone: whether no other worker is on it now.
         """
         first = self.pieces.start(id_, datetime.now(UTC).isoformat())
+        self.states.note(id_, "running")
         if first or alone:
             add_event(self._redis, id_, "status", self.get(id_).model_dump_json())
+
+    def note_if_left(self, id_: str, why: str) -> None:
+        """Note that a job waits again, if nobody works on it."""
+        if not self.pieces.workers(id_).rates and not self.has_ended(id_):
+            self.states.note(id_, "queued", why)
 
     def note_error(self, id_: str, error: str) -> None:
         """Keep what ended a worker that nothing was expected to end."""
@@ -177,12 +190,14 @@ class Jobs:
 
     def finish(self, job: Job, status: JobStatus, error: JobError | None = None) -> Job:
         """Write a job's outcome, unless it has one, and return the one that stands."""
+        change = self.states.change(status, error.detail if error else None)
         changes = {
             "status": status,
+            "history": [*job.history, change],
             "error": error,
             "eta_seconds": None,
             "workers": 0,
-            "finished_at": datetime.now(UTC),
+            "finished_at": change.at,
             **({"progress": 1.0} if status == "succeeded" else {}),
         }
         ours = job.model_copy(update=changes)
@@ -206,8 +221,14 @@ class Jobs:
             if outcome is None or self.pieces.workers(id_).rates:
                 return
             self.pieces.forget(id_)
+            self.states.forget(id_)
             self._redis.delete(f"{PREFIX}{id_}:cancel", f"{PREFIX}{id_}:last-error")
         except RedisError as error:
             _log.warning("what Redis knows of job %s expires by itself: %s", id_, error)
         if outcome and outcome.status != "failed":
             forget_run(self._store, id_)
+
+
+def _with_history(job: Job, changes: list[StateChange]) -> Job:
+    accepted = StateChange(status="queued", at=job.created_at, by="api", why="it was accepted")
+    return job.model_copy(update={"history": [accepted, *changes]})

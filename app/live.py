@@ -32,6 +32,7 @@ class News:
         pieces: each that has changed, as it is now.
         begun: those whose training was begun or resumed, once for each time.
         epochs: those that were finished, in order.
+        resumed: how many of those begun went on from a checkpoint.
     """
 
     operations: dict[Part, float] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class News:
     pieces: dict[Part, NetworkProgress] = field(default_factory=dict)
     begun: list[Part] = field(default_factory=list)
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    resumed: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.operations or self.plan or self.pieces or self.begun or self.epochs)
@@ -49,6 +51,7 @@ class News:
         self.plan = later.plan or self.plan
         self.pieces |= later.pieces
         self.begun += later.begun
+        self.resumed += later.resumed
         self.epochs += later.epochs
 
 
@@ -121,6 +124,7 @@ class LiveWork:
         piece = self._changed(part)
         if len(curve) < piece.epochs:  # else it was finished, and nothing begins
             self._begin(part, f"goes on after epoch {len(curve)}" if curve else "begins")
+            self._news.resumed += bool(curve)
         piece.curve, piece.epoch, piece.progress = [], 0, 0.0
         for done in curve:
             self._note(part, done)

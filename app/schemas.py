@@ -49,6 +49,15 @@ class JobPromotion(BaseModel):
     reason: str
 
 
+class StateChange(BaseModel):
+    """When a job came into a state, who saw it, and why."""
+
+    status: JobStatus
+    at: datetime
+    by: str = Field(description="`api`, or the host and the process of a worker")
+    why: str | None = None
+
+
 class Job(BaseModel):
     """A request to distil an ensemble, and how far it is."""
 
@@ -68,6 +77,7 @@ class Job(BaseModel):
     promotion: JobPromotion | None = None
     metrics: dict[str, Any] | None = None
     error: JobError | None = None
+    history: list[StateChange] = Field([], description="its states so far, the first one first")
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

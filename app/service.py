@@ -19,6 +19,7 @@ import app.tasks
 from app import problems
 from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
+from app.counts import CountsCollector
 from app.jobs import Jobs
 from app.limits import LimitBodies
 from app.queue import connect
@@ -63,13 +64,15 @@ class Service:
 def build_service(settings: Settings) -> Service:
     """Open store and queue; connects to nothing yet."""
     store, redis, telemetry = Store(settings.store), connect(settings), Telemetry()
+    jobs = Jobs(store, redis, settings.lease_seconds)
+    telemetry.registry.register(CountsCollector(jobs.counts))
     engine_cores = Cores(settings.engine_threads or min(usable_cores(), MOST_CORES))
     engine = ThreadPoolExecutor(engine_cores.count, "engine", initializer=step_back)
     return Service(
         settings=settings,
         store=store,
         redis=redis,
-        jobs=Jobs(store, redis, settings.lease_seconds),
+        jobs=jobs,
         serving=Serving(store, engine_cores),
         telemetry=telemetry,
         batcher=build_batcher(settings, telemetry, engine, engine_cores.count),

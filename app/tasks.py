@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import platform
 from typing import cast
 
 from celery import Task
@@ -25,7 +27,8 @@ def distill_job(id_: str) -> None:
     """Do what is left of a job and not in other hands."""
     settings = read_settings()
     store = Store(settings.store)
-    jobs = Jobs(store, connect(settings), settings.lease_seconds)
+    who = f"worker {platform.node()}:{os.getpid()}"
+    jobs = Jobs(store, connect(settings), settings.lease_seconds, who)
     do_job(
         id_,
         jobs,

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from redis.exceptions import RedisError
+
 from app.heartbeat import Heartbeat
 from app.jobs import Jobs
 from app.live import LiveWork
@@ -13,6 +15,7 @@ from app.schemas import JobError
 from models.errors import (
     JobCancelled,
     JobEnded,
+    LeaseLost,
     NotEnoughMemory,
     StillhouseError,
     Stopped,
@@ -54,6 +57,7 @@ def do_job(
     """
     if (job := jobs.get(id_)).finished:
         _log.info("job %s is %s already; dropping the message", id_, job.status)
+        jobs.counts.add("duplicates_dropped")
         return
     try:
         with Heartbeat(jobs, LiveWork(id_), stopping) as heartbeat:
@@ -63,7 +67,17 @@ def do_job(
         _log.info("leaving it: %s", reason)
     except (Stopped, StoreError) as reason:  # what could be written of its end was
         _log.info("job %s goes back to the queue: %s", id_, reason)
+        if isinstance(reason, LeaseLost):
+            jobs.counts.add("leases_lost")
+        _note_if_left(id_, jobs, str(reason))
     jobs.forget(id_)
+
+
+def _note_if_left(id_: str, jobs: Jobs, why: str) -> None:
+    try:
+        jobs.note_if_left(id_, why)
+    except (RedisError, StoreError) as error:  # the API sees it when the lease has run out
+        _log.warning("job %s: nobody is told that it waits again: %s", id_, error)
 
 
 def _may_begin(id_: str, heartbeat: Heartbeat, jobs: Jobs) -> bool:
@@ -113,6 +127,7 @@ def _train(
         )
         if manifest is None:
             _log.info("job %s: what is left is in other hands", id_)
+            jobs.counts.add("duplicates_dropped")
             return
         heartbeat.check()
         curves = store.report(manifest.id)["curves"] if manifest.report else {}
@@ -153,6 +168,9 @@ def find_lost(jobs: Jobs, queued: set[str]) -> list[str]:
     lost = []
     for id_ in jobs.unfinished():
         glance = jobs.pieces.look(id_)
+        if not glance.rates:
+            seconds = jobs.pieces.lease_seconds
+            jobs.states.note(id_, "queued", f"no worker on it was heard of for {seconds:g} s")
         if not glance.rates and jobs.cancel_requested(id_):
             jobs.cancel(id_)
         elif id_ not in queued and glance.wants_workers:

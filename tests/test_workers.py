@@ -86,7 +86,7 @@ def test_two_workers_share_the_members_and_train_each_once(
     alone = distill(FOUR, data, Store(store.files.path("alone")), "x", report=ignore, check=go_on)
     assert alone is not None
     assert job.ensemble == alone.id
-    assert redis.keys() == [f"{PREFIX}{id_}:events"]
+    assert redis.keys(f"{PREFIX}*") == [f"{PREFIX}{id_}:events"]
     assert not store.files.exists(f"runs/{id_}")
 
 
@@ -186,7 +186,7 @@ def test_a_cancel_ends_all_workers(jobs: Jobs, store: Store, data: Path, redis: 
     job = jobs.get(id_)
     assert (job.status, job.workers) == ("cancelled", 0)
     assert all(each.epoch > 0 for each in job.members)
-    assert redis.keys() == [f"{PREFIX}{id_}:events"]
+    assert redis.keys(f"{PREFIX}*") == [f"{PREFIX}{id_}:events"]
     assert not store.files.exists(f"runs/{id_}")
 
 
