@@ -1,18 +1,18 @@
 """``python -m app``: the API process alone; ``python -m app.up`` starts everything."""
 
 import logging
-import sys
 
 import uvicorn
 
+from app.logs import configure
 from app.service import create_app
 from app.settings import read_settings
 
 
 def main() -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     settings = read_settings()
+    configure(settings.log_format)
     if settings.host not in {"127.0.0.1", "::1", "localhost"}:
         logging.getLogger(__name__).warning(
             "listening on %s: everybody who reaches it may predict and train", settings.host

@@ -198,7 +198,12 @@ class Heartbeat:
         try:
             lease.reacquire()
         except LockError:
-            _log.warning("job %s: %s is in other hands now; giving it up", self._id, part)
+            _log.warning(
+                "job %s: %s is in other hands now; giving it up",
+                self._id,
+                part,
+                extra={"part": str(part)},
+            )
             raise
 
     def _write(self) -> None:

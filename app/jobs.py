@@ -203,7 +203,10 @@ class Jobs:
         ours = job.model_copy(update=changes)
         outcome = self._files.end(ours)
         if outcome.finished_at == ours.finished_at:
-            _log.info("job %s %s%s", job.id, status, f": {error.detail}" if error else "")
+            about = {"job": job.id, "status": status}
+            _log.info(
+                "job %s %s%s", job.id, status, f": {error.detail}" if error else "", extra=about
+            )
             try:
                 add_event(self._redis, job.id, "status", outcome.model_dump_json())
                 self._redis.expire(f"{PREFIX}{job.id}:events", EVENTS_EXPIRE_SECONDS)

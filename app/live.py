@@ -133,7 +133,7 @@ class LiveWork:
     def _begin(self, part: Part, how: str) -> None:
         self._changed(part).status = "running"
         self._news.begun.append(part)
-        _log.info("job %s: %s %s", self.id, part, how)
+        _log.info("job %s: %s %s", self.id, part, how, extra={"part": str(part)})
 
     def _advance(self, part: Part, epochs: float) -> None:
         piece = self._changed(part)
@@ -151,7 +151,7 @@ class LiveWork:
         if piece.status == "running":
             accuracy = piece.val_accuracy
             how = "" if accuracy is None else f", validation accuracy {accuracy:.3f}"
-            _log.info("job %s: %s is done%s", self.id, part, how)
+            _log.info("job %s: %s is done%s", self.id, part, how, extra={"part": str(part)})
         piece.status, piece.progress = "succeeded", 1.0
 
     def _changed(self, part: Part) -> NetworkProgress:

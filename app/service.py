@@ -180,4 +180,6 @@ async def _follow(service: Service) -> None:
 async def _sweep(service: Service) -> None:
     lost = await asyncio.to_thread(app.tasks.sweep, service.jobs, service.redis)
     for id_ in lost:
-        _log.info("job %s put into the queue: it has work that nobody does", id_)
+        _log.info(
+            "job %s put into the queue: it has work that nobody does", id_, extra={"job": id_}
+        )

@@ -89,7 +89,8 @@ class Serving:
         self._trouble = ""
         self.swaps += 1
         manifest = answering.manifest
-        _log.info("serving %s: %d members", manifest.id, len(manifest.members))
+        about = {"ensemble": manifest.id}
+        _log.info("serving %s: %d members", manifest.id, len(manifest.members), extra=about)
 
     def _note_trouble(self, trouble: str) -> None:
         if trouble != self._trouble:

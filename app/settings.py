@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     memory_limit_bytes: int | None = Field(
         None, ge=1, description="memory that training may use; unset: all that the machine has"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="`json`: a JSON object each line, for machines"
+    )
     follow_seconds: float = Field(
         1.0, gt=0, description="how often the API looks for a newly promoted ensemble"
     )

@@ -69,7 +69,8 @@ class States:
         arguments: list[str | int] = [told, self._expire_seconds, *sorted(PREDECESSORS[status])]
         noted = bool(self._note(keys=[self._key(id_)], args=arguments))
         if noted:
-            _log.info("job %s is %s%s", id_, status, f": {why}" if why else "")
+            about = {"job": id_, "status": status}
+            _log.info("job %s is %s%s", id_, status, f": {why}" if why else "", extra=about)
         return noted
 
     def changes(self, id_: str) -> list[StateChange]:

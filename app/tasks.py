@@ -10,6 +10,7 @@ from celery import Task
 from redis import Redis
 
 from app.jobs import Jobs
+from app.logs import all_lines_have
 from app.queue import QUEUE, connect, queue
 from app.settings import read_settings
 from app.work import do_job, find_lost
@@ -29,14 +30,15 @@ def distill_job(id_: str) -> None:
     store = Store(settings.store)
     who = f"worker {platform.node()}:{os.getpid()}"
     jobs = Jobs(store, connect(settings), settings.lease_seconds, who)
-    do_job(
-        id_,
-        jobs,
-        store,
-        settings.data,
-        stopping=lambda: bool(stopping.value),
-        limit_bytes=settings.memory_limit_bytes,
-    )
+    with all_lines_have(job=id_):
+        do_job(
+            id_,
+            jobs,
+            store,
+            settings.data,
+            stopping=lambda: bool(stopping.value),
+            limit_bytes=settings.memory_limit_bytes,
+        )
 
 
 def enqueue(id_: str) -> None:

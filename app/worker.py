@@ -1,7 +1,6 @@
 """``python -m app.worker``: one process that trains jobs, one after the other."""
 
 import logging
-import sys
 import warnings
 from typing import Any
 
@@ -9,6 +8,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from app import tasks
+from app.logs import configure
 from app.queue import connect, queue
 from app.settings import read_settings
 
@@ -32,11 +32,12 @@ def _stop(**_: Any) -> None:
 
 def main() -> None:
     """Work until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    settings = read_settings()
+    configure(settings.log_format)
     logging.getLogger("celery").setLevel(logging.WARNING)  # our own lines say it by job
     # Celery warns of root because of pickled messages; ours are JSON and name a job's id.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    connect(read_settings())
+    connect(settings)
     queue.worker_main(
         [
             "--quiet",

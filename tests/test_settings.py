@@ -32,6 +32,7 @@ OTHERS = {
     "sweep_seconds": 8.5,
     "memory_limit_bytes": 10,
     "follow_seconds": 9.5,
+    "log_format": "json",
 }
 """A value other than the default for each setting."""
 
