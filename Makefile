@@ -22,7 +22,7 @@ PEERS_READY := .venv-peers/.installed
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ bench-serve: $(DEV_READY) $(PEERS_READY) ## the service against LitServe, BentoM
 
 chaos: $(DEV_READY) ## disturbed jobs have to end right (ARGS="--runs 30 --seed 0 --only 'kill all'")
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(DEV_READY) ## mixed work for half an hour, after which nothing may have grown (ARGS="--minutes 5")
+	@exec $(BIN)/python -m tests.chaos.soak $(ARGS)
 
 smoke: $(DEV_READY) ## a real job through `make run`, minutes (ARGS="--data …", a folder with cifar100)
 	@exec $(BIN)/python -m tests.smoke.first_light $(ARGS)
