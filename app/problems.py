@@ -81,10 +81,12 @@ HTTP_ANSWERS: Mapping[int, Answer] = {
     400: Answer(400, "bad-request", "The request is malformed"),
     404: Answer(404, "no-such-path", "Nothing is at this path"),
     405: Answer(405, "method-not-allowed", "The path does not take this method"),
+    408: Answer(408, "request-timeout", "The request did not come in time"),
     413: Answer(413, "request-too-large", "The request is too large"),
     415: Answer(415, "unsupported-media-type", "The media type is not accepted"),
+    431: Answer(431, "head-too-large", "The head of the request is too large"),
 }
-"""What the web framework itself refuses."""
+"""What the web framework and the connection itself refuse."""
 
 
 def problem(answer: Answer, detail: str, fields: list[FieldError] | None = None) -> Problem:
