@@ -153,7 +153,10 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> Response:
         fallback = Answer(error.status_code, "http-error", "The request was refused")
         answer = HTTP_ANSWERS.get(error.status_code, fallback)
-        return respond(request, answer, str(error.detail), headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405 and (methods := _methods(request)):
+            headers["Allow"] = ", ".join(methods)
+        return respond(request, answer, str(error.detail), headers=headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
@@ -170,6 +173,12 @@ def install(app: FastAPI) -> None:
         return respond(
             request, QUEUE_UNAVAILABLE, "try again in a moment", headers={"Retry-After": "5"}
         )
+
+
+def _methods(request: Request) -> list[str]:
+    # Of all routes at this path: the one that refused knows only its own.
+    path = getattr(request.scope.get("route"), "path", "")
+    return [method.upper() for method in request.app.openapi()["paths"].get(path, ())]
 
 
 def _field(location: Sequence[int | str]) -> str:
