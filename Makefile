@@ -22,7 +22,7 @@ PEERS_READY := .venv-peers/.installed
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve hostile smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ bench-predict: $(DEV_READY) ## latency and throughput of the service that `make 
 
 bench-serve: $(DEV_READY) $(PEERS_READY) ## the service against LitServe, BentoML and mosec, ratios last; 20 minutes (ARGS="--quick")
 	@exec $(BIN)/python -m benchmarks.serve $(ARGS)
+
+hostile: $(DEV_READY) ## hostile input for ten minutes (ARGS="--examples … --pictures … --requests … --fuzz-seconds … --seed …")
+	@exec $(BIN)/python -m tests.hostile $(ARGS)
 
 smoke: $(DEV_READY) ## a real job through `make run`, minutes (ARGS="--data …", a folder with cifar100)
 	@exec $(BIN)/python -m tests.smoke.first_light $(ARGS)
