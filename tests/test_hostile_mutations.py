@@ -12,15 +12,17 @@ from models.pictures import decode_picture
 from tests.hostile.asking import ask_many
 from tests.hostile.decoding import decode_many, fuzz
 from tests.hostile.living import Living
-from tests.hostile.memory import peak_bytes
+from tests.hostile.memory import peak_bytes, resident_bytes
 from tests.mutations import monsters, specimens
+from tests.sockets import head, send
 
 SEED = 20_260_101
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Living]:
-    living = Living(tmp_path_factory.mktemp("mutations"), redis_url)
+    folder = tmp_path_factory.mktemp("mutations")
+    living = Living(folder, redis_url, STILLHOUSE_MAX_RECEIVE_SECONDS="2")
     living.start()
     try:
         yield living
@@ -74,3 +76,22 @@ def test_mutated_pictures_harm_no_good_one_beside_them(service: Living, tmp_path
     assert run.good > 10
     assert service.process.poll() is None
     assert peak_bytes(service.process.pid) < 2 * 2**30
+
+
+def test_the_real_server_waits_no_longer_than_it_is_told(service: Living) -> None:
+    told = send(service.client, head(Content_Type="image/png", Content_Length=9) + b"a")
+    assert told.status == 408
+    assert b"within 2 s" in told.body
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_raw_body_is_not_held_beyond_the_largest_picture(service: Living, declared: bool) -> None:
+    pieces = [bytes(2**20)] * 40
+    before = resident_bytes(service.process.pid)
+    for _ in range(3):
+        length = {"Content_Length": 40 * 2**20} if declared else {"Transfer_Encoding": "chunked"}
+        first = head(Content_Type="image/png", **length)
+        chunks = pieces if declared else [b"100000\r\n%s\r\n" % piece for piece in pieces]
+        told = send(service.client, first, *chunks[:12])
+        assert told.status == 413
+    assert resident_bytes(service.process.pid) - before < 100 * 2**20
