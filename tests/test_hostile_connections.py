@@ -15,7 +15,7 @@ from tests.service import PROBLEM, ask, picture, running, same_answer, settings_
 from tests.sockets import Reply, connection, head, is_closed, replies, reply, send
 from tests.tiny import publish
 
-SECONDS = 0.5
+SECONDS = 1.0
 PICTURE = picture()
 GET = head("GET", "/healthz")
 
@@ -56,7 +56,7 @@ def test_a_request_that_does_not_come_whole_is_told_so_and_ended(
         connected.sendall(sent)
         check_told(reply(connected), 408, "request-timeout")
         assert is_closed(connected)
-    assert 0.9 * SECONDS <= time.monotonic() - started < SECONDS + 5
+    assert 0.9 * SECONDS <= time.monotonic() - started < SECONDS + 15
 
 
 def test_under_v2_it_is_told_in_the_words_of_the_protocol(client: httpx.Client) -> None:
@@ -77,7 +77,7 @@ def test_a_byte_now_and_then_wins_no_time(client: httpx.Client) -> None:
             try:
                 told = connected.recv(100)  # waits a moment, then says that there is nothing yet
             except TimeoutError:
-                assert time.monotonic() - started < SECONDS + 5
+                assert time.monotonic() - started < SECONDS + 15
     assert told.startswith(b"HTTP/1.1 408 ")
 
 

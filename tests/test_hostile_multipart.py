@@ -49,7 +49,7 @@ def others_are_answered(client: httpx.Client) -> Iterator[None]:
 def post(client: httpx.Client, body: bytes, type_: str = FORM) -> httpx.Response:
     started = time.perf_counter()
     response = client.post("/predict", content=body, headers={"Content-Type": type_})
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 10
     return response
 
 

@@ -16,7 +16,7 @@ from training.recipe import Recipe
 
 NUMBERS = [name for name in BOUNDS if "." not in name]
 WHOLE = [name for name in NUMBERS if isinstance(getattr(Recipe(), name), int)]
-LONGEST_SECONDS = 1.0
+LONGEST_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
