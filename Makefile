@@ -22,7 +22,7 @@ PEERS_READY := .venv-peers/.installed
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ chaos: $(DEV_READY) ## disturbed jobs have to end right (ARGS="--runs 30 --seed 
 
 soak: $(DEV_READY) ## mixed work for half an hour, after which nothing may have grown (ARGS="--minutes 5")
 	@exec $(BIN)/python -m tests.chaos.soak $(ARGS)
+
+hostile: $(DEV_READY) ## hostile input for ten minutes (ARGS="--examples … --pictures … --requests … --fuzz-seconds … --seed …")
+	@exec $(BIN)/python -m tests.hostile $(ARGS)
 
 smoke: $(DEV_READY) ## a real job through `make run`, minutes (ARGS="--data …", a folder with cifar100)
 	@exec $(BIN)/python -m tests.smoke.first_light $(ARGS)

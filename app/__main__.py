@@ -4,6 +4,7 @@ import logging
 
 import uvicorn
 
+from app.connections import bounded
 from app.logs import configure
 from app.service import create_app
 from app.settings import read_settings
@@ -21,6 +22,7 @@ def main() -> None:
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=bounded(settings.max_receive_seconds),
         log_config=None,
         access_log=False,
         ws="none",

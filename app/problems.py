@@ -81,10 +81,12 @@ HTTP_ANSWERS: Mapping[int, Answer] = {
     400: Answer(400, "bad-request", "The request is malformed"),
     404: Answer(404, "no-such-path", "Nothing is at this path"),
     405: Answer(405, "method-not-allowed", "The path does not take this method"),
+    408: Answer(408, "request-timeout", "The request did not come in time"),
     413: Answer(413, "request-too-large", "The request is too large"),
     415: Answer(415, "unsupported-media-type", "The media type is not accepted"),
+    431: Answer(431, "head-too-large", "The head of the request is too large"),
 }
-"""What the web framework itself refuses."""
+"""What the web framework and the connection itself refuse."""
 
 
 def problem(answer: Answer, detail: str, fields: list[FieldError] | None = None) -> Problem:
@@ -151,7 +153,10 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> Response:
         fallback = Answer(error.status_code, "http-error", "The request was refused")
         answer = HTTP_ANSWERS.get(error.status_code, fallback)
-        return respond(request, answer, str(error.detail), headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405 and (methods := _methods(request)):
+            headers["Allow"] = ", ".join(methods)
+        return respond(request, answer, str(error.detail), headers=headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
@@ -168,6 +173,12 @@ def install(app: FastAPI) -> None:
         return respond(
             request, QUEUE_UNAVAILABLE, "try again in a moment", headers={"Retry-After": "5"}
         )
+
+
+def _methods(request: Request) -> list[str]:
+    # Of all routes at this path: the one that refused knows only its own.
+    path = getattr(request.scope.get("route"), "path", "")
+    return [method.upper() for method in request.app.openapi()["paths"].get(path, ())]
 
 
 def _field(location: Sequence[int | str]) -> str:

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     max_pictures_per_request: int = Field(256, ge=1, description="pictures in one POST /predict")
     max_request_bytes: int = Field(64 * 2**20, ge=1, description="largest body of a POST /predict")
     max_recipe_bytes: int = Field(64 * 2**10, ge=1, description="largest body of any other call")
+    max_receive_seconds: float = Field(
+        60.0, gt=0, description="time for a request to come whole, head and body; then 408"
+    )
     max_waiting_pictures: int = Field(
         1024, ge=1, description="pictures that wait for the engine; then 429"
     )

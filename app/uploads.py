@@ -54,10 +54,20 @@ async def read_uploads(request: Request, max_pictures: int, limits: PictureLimit
     if media_type == "multipart/form-data":
         return await _read_parts(request, max_pictures, limits)
     if media_type in MEDIA_TYPES or media_type == "image/*":
-        return [Upload(None, await request.body())]
+        return [Upload(None, await _read_raw(request, limits))]
     sent = f"not {media_type}" if media_type else "and name it in Content-Type"
     accepted = ", ".join(MEDIA_TYPES)
     raise UnsupportedPicture(f"send multipart/form-data or one of {accepted}, {sent}")
+
+
+async def _read_raw(request: Request, limits: PictureLimits) -> bytes:
+    # Not the framework's own: it would hold a body as large as that of many pictures.
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > limits.max_bytes:
+            raise PictureTooLarge(f"{_where(0, None)}: more than {limits.max_bytes} bytes")
+    return bytes(data)
 
 
 class _WholeForm(MultiPartParser):

@@ -15,6 +15,7 @@ import uvicorn
 from PIL import Image
 from redis import Redis
 
+from app.connections import bounded
 from app.heartbeat import Heartbeat
 from app.jobs import Jobs
 from app.live import LiveWork
@@ -45,7 +46,13 @@ def settings_for(folder: Path, redis_url: str, **changes: Any) -> Settings:
 def running(settings: Settings) -> Iterator[httpx.Client]:
     """Serve the application on a free port and give a client of it."""
     config = uvicorn.Config(
-        create_app(settings), port=0, log_config=None, access_log=False, timeout_graceful_shutdown=5
+        create_app(settings),
+        http=bounded(settings.max_receive_seconds),
+        port=0,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     with closing(config.bind_socket()) as listener:

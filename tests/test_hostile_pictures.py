@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 from models.errors import InvalidPicture, PictureTooLarge, UnreadablePicture, UnsupportedPicture
 from models.pictures import ACCEPTED, PictureLimits, decode_picture
 from tests.encoded import (
+    BOMBS,
     PNG,
     RED,
     ROCKET,
@@ -25,9 +26,11 @@ from tests.encoded import (
     close,
     corners,
     encode,
+    gif,
     noise,
     png_header,
 )
+from tests.mutations import mutated
 
 
 @contextmanager
@@ -54,28 +57,6 @@ def test_a_picture_with_too_many_pixels_is_refused(file_format: str) -> None:
     decode_picture(data, 32, PictureLimits(max_pixels=32 * 32))
     with pytest.raises(PictureTooLarge, match="32 x 32"):
         decode_picture(data, 32, PictureLimits(max_pixels=32 * 32 - 1))
-
-
-def gif(width: int, height: int, *extensions: bytes, frame: tuple[int, int] = (1, 1)) -> bytes:
-    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0)
-    return screen + b"".join(extensions) + struct.pack("<B4HBB", 0x2C, 0, 0, *frame, 0, 2)
-
-
-BOMBS = {
-    "png": png_header(100_000, 100_000) + chunk(b"IDAT", zlib.compress(b"")),
-    "jpeg": b"\xff\xd8\xff\xc0\0\x11\x08\xff\xff\xff\xff\x03\x01\x11\0\x02\x11\0\x03\x11\0"
-    b"\xff\xda\0\x0c\x03\x01\0\x02\0\x03\0\0\x3f\0",
-    "webp": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + b"\x0f\x27\0" * 2 + bytes(12),
-    "webp lossless": b"RIFF\x1e\0\0\0WEBPVP8L\x0a\0\0\0\x2f"
-    + struct.pack("<I", 9_999 << 14 | 9_999)
-    + bytes(12),
-    "webp lossy": b"RIFF\x1e\0\0\0WEBPVP8 \x0a\0\0\0\x10\0\0\x9d\x01\x2a\xff\x3f\xff\x3f"
-    + bytes(9),
-    "gif screen": gif(65_535, 65_535),
-    "gif frame": gif(1, 1, frame=(60_000, 60_000)),
-    "gif disposal": gif(1, 1, b"\x21\xf9\4\x08\0\0\0\0", frame=(13_000, 13_000)),
-    "bmp": b"BM" + bytes(8) + struct.pack("<IIiiHHI", 54, 40, 90_000, 90_000, 1, 24, 0) + bytes(20),
-}
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -203,28 +184,6 @@ def test_many_threads_decode_at_once_and_change_nothing_global() -> None:
         *(Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES),
         list(warnings.filters),
     )
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Cut short, or with bits flipped, bytes replaced, a run doubled or a run left out."""
-    picture = bytearray(data)
-    match rng.randrange(5):
-        case 0:
-            del picture[rng.randrange(len(picture)) :]
-        case 1:
-            for _ in range(rng.randint(1, 8)):
-                picture[rng.randrange(len(picture))] ^= 1 << rng.randrange(8)
-        case 2:  # in the header, where sizes and lengths are
-            for _ in range(rng.randint(1, 4)):
-                at = rng.randrange(min(len(picture), 120))
-                picture[at] = rng.choice([0, 127, 128, 255, rng.randrange(256)])
-        case 3:
-            start = rng.randrange(len(picture))
-            picture[start:start] = picture[start : start + rng.randint(1, 60)]
-        case _:
-            start = rng.randrange(len(picture))
-            del picture[start : start + rng.randint(1, 40)]
-    return bytes(picture)
 
 
 @pytest.mark.parametrize("file_format", sorted(ACCEPTED))

@@ -241,3 +241,21 @@ def test_paths_and_methods_that_are_not_there_are_problems_too(
     response = client.request(method, path)
     problem_of(response, status, type_)
     assert ("allow" in response.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "methods"),
+    [
+        ("PUT", f"/jobs/{'0' * 32}", {"GET", "DELETE"}),
+        ("OPTIONS", "/jobs", {"GET"}),
+        ("GET", "/predict", {"POST"}),
+        ("TRACE", "/healthz", {"GET"}),
+        ("DELETE", "/docs", {"GET"}),
+    ],
+)
+def test_all_methods_that_a_path_takes_are_told(
+    client: httpx.Client, method: str, path: str, methods: set[str]
+) -> None:
+    response = client.request(method, path)
+    problem_of(response, 405, "method-not-allowed")
+    assert set(response.headers["allow"].split(", ")) == methods

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from app.routes.json_bodies import JsonRoute
 from app.routes.responses import problems
 from app.schemas import (
     Engines,
@@ -18,7 +19,7 @@ from app.service import Service, ServiceDependency
 from models.ensemble import EnsembleManifest
 from models.errors import NoEnsemble
 
-router = APIRouter(prefix="/ensembles", tags=["ensembles"])
+router = APIRouter(prefix="/ensembles", tags=["ensembles"], route_class=JsonRoute)
 
 
 @router.get("", responses=problems(503))

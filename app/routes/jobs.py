@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 
 from app.events import follow_job
 from app.recipe_request import RecipeRequest
+from app.routes.json_bodies import JsonRoute
 from app.routes.responses import problems
 from app.schemas import Job, JobPage, JobStatus
 from app.service import ServiceDependency
@@ -17,7 +18,7 @@ from app.tasks import enqueue
 from training.feasible import check_against_data
 from training.recipe import EnsembleTeacher
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 _log = logging.getLogger(__name__)
 
 _EVENT_ID = r"^\d{1,15}-\d{1,9}$"

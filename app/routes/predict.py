@@ -108,7 +108,7 @@ def _read_query(request: Request, answering: Answering) -> PredictQuery:
 @lru_cache(1024)  # few ways of asking are ever used
 def _parse(query: bytes, timeout: str | None) -> PredictQuery:
     given: dict[str, str] = dict(QueryParams(query))
-    if timeout:
+    if timeout is not None:
         given[TIMEOUT_HEADER] = timeout
     try:
         return PredictQuery.model_validate(given)

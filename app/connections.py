@@ -1,0 +1,135 @@
+"""How long a request may take to come, and how much of it may come to nothing.
+
+The server underneath waits for ever for the rest of a head or of a body, and keeps whatever comes
+as a header. So one client could hold thousands of connections with a byte now and then, or fill
+the memory with a single header that never ends.
+"""
+
+from asyncio import BaseTransport, TimerHandle
+
+from starlette.requests import Request
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.problems import HTTP_ANSWERS, respond
+
+MAX_HEAD_BYTES = 64 * 2**10
+"""Of a request's line and headers; so is what chunks and trailers may take beside the body."""
+
+_LENGTHS = {b"content-length", b"transfer-encoding"}
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that ends when a request does not come whole in time, or its head never ends.
+
+    A request that comes in one piece costs no timer.
+    """
+
+    max_receive_seconds: float
+
+    _timer: TimerHandle | None = None
+    _whole = False
+    _in_body = False
+    _head_bytes = 0
+    _led_on = False
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Begin to wait for a request."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._rest()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, then see whether it led on."""
+        self._whole = self._led_on = False
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._whole:
+            self._rest()
+        elif self._timer is None:
+            self._wait()
+        if self._led_on:
+            self._head_bytes = 0
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            reason = f"more than {MAX_HEAD_BYTES} bytes came that are no part of a body"
+            self._refuse(431, reason)
+
+    def on_message_begin(self) -> None:
+        """Note that the next request has begun, perhaps behind another in the same piece."""
+        self._whole = self._in_body = False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that there is somebody to answer the request.
+
+        Raises:
+            ValueError: it asks for another protocol and has a body. The parser looks for none then,
+                and would take the body for the next request. The server hangs up.
+        """
+        upgrade = self.parser.should_upgrade()
+        if upgrade and _LENGTHS & {name for name, _ in self.headers}:
+            self._refuse(400, "a request with a body cannot ask for another protocol")
+            raise ValueError("body behind an upgrade")
+        super().on_headers_complete()
+        if upgrade:
+            self.cycle.keep_alive = False  # what comes behind it is not parsed
+        self._in_body = self._led_on = True
+
+    def on_body(self, body: bytes) -> None:
+        """Note that the body grows."""
+        self._led_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note that nothing is missing."""
+        self._whole = self._led_on = True
+        self._in_body = False
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self.max_receive_seconds, self._give_up)
+
+    def _rest(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        if self._answering_another():  # the rest may wait in the socket, unread by us
+            self._wait()
+        else:
+            reason = f"it did not come whole within {self.max_receive_seconds:g} s"
+            self._refuse(408, reason)
+
+    def _answering_another(self) -> bool:
+        return bool(self.pipeline) or (
+            not self._in_body and self.cycle is not None and not self.cycle.response_complete
+        )
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Tell a problem, unless an answer has begun or nothing was asked, and hang up."""
+        if self.transport.is_closing():
+            return
+        asked = not self.cycle.response_started if self._in_body else self._head_bytes > 0
+        if asked and not self._answering_another():
+            path = self.scope["path"] if self._in_body else ""
+            request = Request({"type": "http", "path": path})
+            headers = {"Connection": "close"}
+            response = respond(request, HTTP_ANSWERS[status], reason, headers=headers)
+            lines = [b"%s: %s\r\n" % header for header in response.raw_headers]
+            head = [STATUS_LINE[status], *lines, b"\r\n"]
+            self.transport.write(b"".join([*head, bytes(response.body)]))
+        self.transport.close()
+
+
+def bounded(max_receive_seconds: float) -> type[Connection]:
+    """Return the connections of a server that waits so many seconds for a request to come whole."""
+
+    class Bounded(Connection):
+        pass
+
+    Bounded.max_receive_seconds = max_receive_seconds
+    return Bounded
