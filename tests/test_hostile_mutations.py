@@ -42,13 +42,13 @@ def test_monsters_are_refused(name: str) -> None:
         decode_picture(monsters()[name], 16)
 
 
-def test_two_thousand_mutated_pictures_are_decoded_or_refused(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.hostile.decoding", "2000", str(SEED), str(tmp_path)]
+def test_a_thousand_mutated_pictures_are_decoded_or_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.hostile.decoding", "1000", str(SEED), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr  # negative where the decoder crashed
     *_, decoded, _, peak, _, _, findings = done.stdout.split()
     assert findings == "0"
-    assert 200 < int(decoded) < 1800
+    assert 100 < int(decoded) < 900
     assert int(peak) < 500  # MiB
 
 
@@ -61,7 +61,7 @@ def test_a_finding_is_told_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_fuzz_that_learns_finds_nothing(tmp_path: Path) -> None:
-    tried, found = fuzz(4, SEED, tmp_path)
+    tried, found = fuzz(3, SEED, tmp_path)
     assert tried > 1000
     assert found == ""
     (tmp_path / "replayed").write_bytes(specimens()["png"])

@@ -91,16 +91,12 @@ def test_a_teachers_numbers_are_named_too(client: httpx.Client, value: str) -> N
 @pytest.mark.parametrize(
     "value",
     ['"\\ud800"', '"\\udc00a"', '"\\u0000"', '"a\\nb"', '"a\\n"', "1", "{}", "[[]]", '"\u0430"',
-     '"' + "a" * 60_000 + '"', '"../a"', '"nan"'],
-    ids=range(12),
+     '"' + "a" * 60_000 + '"', '"../a"'],
+    ids=range(11),
 )  # fmt: skip
 def test_words_that_are_none_are_refused_by_name(
     client: httpx.Client, name: str, value: str
 ) -> None:
-    if name == "name" and value == '"nan"':
-        pytest.skip("a fine name")
-    if name == "dataset" and value == '"nan"':
-        pytest.skip("a fine name, though no data set has it")
     assert fields(refusal(client, f'{{"{name}": {value}}}')) == {name}
 
 
