@@ -5,6 +5,7 @@ import sys
 
 import uvicorn
 
+from app.exposure import is_open, refuse_exposure
 from app.service import create_app
 from app.settings import read_settings
 
@@ -13,7 +14,8 @@ def main() -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     settings = read_settings()
-    if settings.host not in {"127.0.0.1", "::1", "localhost"}:
+    refuse_exposure(settings)
+    if is_open(settings):
         logging.getLogger(__name__).warning(
             "listening on %s: everybody who reaches it may predict and train", settings.host
         )

@@ -17,12 +17,15 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from app.exposure import refuse_exposure
 from app.settings import Settings, read_settings
 
 SHORTEST_LIFE_SECONDS = 5.0
 """A process that ends sooner after its start would only do so again."""
 
 STOP_SECONDS = 30.0
+
+KEYS = ("STILLHOUSE_API_KEYS", "STILLHOUSE_API_KEYS_FILE")
 
 
 class Child:
@@ -100,6 +103,7 @@ class Child:
 def main() -> int:
     """Run until SIGINT, SIGTERM or the terminal's end, then stop everything that was started."""
     settings = read_settings()
+    refuse_exposure(settings)
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup
@@ -118,7 +122,8 @@ def main() -> int:
 
 @contextmanager
 def _running(settings: Settings) -> Iterator[list[Child]]:
-    environment = dict(os.environ)
+    # Keys are for the API alone.
+    environment = {name: set_to for name, set_to in os.environ.items() if name.upper() not in KEYS}
     children: list[Child] = []
     try:
         if settings.redis_url is None:
@@ -131,7 +136,7 @@ def _running(settings: Settings) -> Iterator[list[Child]]:
             _wait_for_port(port, children[0])
         say("starting one training worker and the API")
         children.append(Child("worker", "app.worker", [], environment))
-        children.append(Child("api", "app", [], environment))
+        children.append(Child("api", "app", [], {**os.environ, **environment}))
         yield children
     finally:
         say("stopping")
