@@ -63,7 +63,10 @@ class AddHeaders:
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
-                if not any(name.lower() in _SAYS_ITSELF for name, _ in headers):
+                for name, _ in headers:
+                    if name in _SAYS_ITSELF:
+                        break
+                else:
                     headers.append(_NO_STORE)
                 headers += _RAW_OF_PAGES if scope["path"] in PAGES else _RAW_USUAL
                 message["headers"] = headers

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -122,8 +122,7 @@ def main() -> int:
 
 @contextmanager
 def _running(settings: Settings) -> Iterator[list[Child]]:
-    # Keys are for the API alone.
-    environment = {name: set_to for name, set_to in os.environ.items() if name.upper() not in KEYS}
+    environment = without_keys(os.environ)
     children: list[Child] = []
     try:
         if settings.redis_url is None:
@@ -149,6 +148,11 @@ def _running(settings: Settings) -> Iterator[list[Child]]:
             for child in group:
                 child.wait(deadline - time.monotonic())
         say("stopped")
+
+
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for processes that let nobody in, and so need no keys."""
+    return {name: value for name, value in environment.items() if name.upper() not in KEYS}
 
 
 def _announce(settings: Settings, asked: threading.Event) -> None:

@@ -1,8 +1,10 @@
 """Nobody listens to a network without keys by accident."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +66,13 @@ def test_a_service_does_not_start(fields: dict[str, Any], reason: str) -> None:
         refuse_exposure(settings(**fields))
     assert reason in str(refused.value)
     assert KEY not in str(refused.value)
+
+
+def test_containers_ask_for_keys_by_where_their_port_is_published() -> None:
+    text = (Path(__file__).parent.parent / "docker-compose.yml").read_text()
+    (published,) = re.findall(r"^      - (\$\{.+\}):8000$", text, flags=re.MULTILINE)
+    (told,) = re.findall(r"^      STILLHOUSE_PUBLISHED_AT: (.+)$", text, flags=re.MULTILINE)
+    assert told == published == "${STILLHOUSE_PUBLISH:-127.0.0.1:8000}"
 
 
 @pytest.mark.parametrize("module", ["app", "app.up"])

@@ -118,6 +118,16 @@ def preflight(client: httpx.Client, origin: str, headers: str = "authorization")
     return client.options("/jobs/distill", headers=asked)
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}])
+def test_a_page_of_another_origin_cannot_post_a_recipe_unasked(
+    client: httpx.Client, headers: dict[str, str]
+) -> None:
+    # A browser sends these types without asking first, so JSON must come as what it is.
+    response = client.post("/jobs/distill", content=b"{}", headers={"Origin": STRANGER, **headers})
+    assert 400 <= response.status_code < 500
+    assert client.get("/jobs").json()["jobs"] == []
+
+
 def test_no_other_origin_is_let_in_by_default(client: httpx.Client) -> None:
     assert preflight(client, FRIEND).status_code == 405
     answer = client.get("/ensembles", headers={"Origin": FRIEND})

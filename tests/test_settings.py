@@ -115,6 +115,14 @@ def test_what_was_written_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_an_error_does_not_tell_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLHOUSE_REDIS_URL", "redis://:hunter2/x@example:6379/0")
+    monkeypatch.setenv("STILLHOUSE_PORT", "hunter3")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "hunter" not in str(refused.value)
+
+
 def test_secrets_are_not_shown_with_the_settings() -> None:
     settings = Settings(
         redis_url=SecretStr("redis://:hunter2@here/0"), api_keys=SecretStr("hunter3")
