@@ -1,5 +1,6 @@
 """A service with keys lets in who has one that allows the call, before it reads anything."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import Iterator
@@ -7,8 +8,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from app.doors import CheckKeys
+from app.keys import read_keyring
 from app.service import create_app
+from app.telemetry import Telemetry
 from models.store import Store
 from tests.service import parts, picture, problem_of, running, settings_for
 from tests.test_scopes import EXPECTED, example
@@ -150,6 +155,28 @@ def test_a_key_is_used_only_so_often(tmp_path: Path, redis_url: str) -> None:
         probe = client.get("/healthz", headers=bearer("predict"))
     assert other.is_success
     assert probe.is_success
+
+
+def test_what_is_no_http_is_let_in_by_no_key(tmp_path: Path, redis_url: str) -> None:
+    reached: list[Scope] = []
+
+    async def inside(scope: Scope, _: Receive, __: Send) -> None:
+        reached.append(scope)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    keyring = read_keyring(settings_for(tmp_path, redis_url, api_keys=ENTRIES))
+    assert keyring is not None
+    door = CheckKeys(inside, keyring, Telemetry(), max_per_second=None)
+    key = [(b"authorization", f"Bearer {KEYS['admin']}".encode())]
+    asyncio.run(door({"type": "websocket", "path": "/", "headers": key}, receive, send))
+    assert (reached, sent) == ([], [{"type": "websocket.close", "code": 1008}])
 
 
 def test_without_keys_nobody_stands_at_the_door(tmp_path: Path, redis_url: str) -> None:
