@@ -3,6 +3,11 @@
 #   docker build -t stillhouse .                                  the locked CUDA build of PyTorch
 #   docker build -t stillhouse --build-arg TORCH_BACKEND=cpu .    the small build for CPUs only
 #
+# It listens on all addresses of the container, so it starts with keys, or told who reaches it:
+#
+#   docker run -p 127.0.0.1:8000:8000 -e STILLHOUSE_PUBLISHED_AT=127.0.0.1:8000 -e STILLHOUSE_REDIS_URL=… stillhouse
+#   docker run -p 8000:8000 -e STILLHOUSE_API_KEYS=… -e STILLHOUSE_REDIS_URL=… stillhouse
+#
 # Nothing here needs BuildKit: the classic builder of docker-compose 1.29 builds it too.
 
 # Any Python from 3.11 with pip and venv.

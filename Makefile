@@ -22,7 +22,7 @@ PEERS_READY := .venv-peers/.installed
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks lock audit release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -52,6 +52,10 @@ locks: $(DEV_READY)
 
 lock: $(UV_READY) ## write the locks from pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
 	$(BIN)/python ops/locks.py write $(LOCK_ARGS)
+
+# --strict: a package about which nothing is said is no package without flaws.
+audit: $(UV_READY) ## known flaws of the locked versions; needs a network and published advisories
+	@$(UV) tool run pip-audit@2.10.1 --strict --require-hashes --disable-pip -r requirements.lock
 
 release: $(DEV_READY) ## train what ships with the code (ARGS="--data … --store …"); hours, resumable
 	@exec $(BIN)/python -m ops.release $(ARGS)

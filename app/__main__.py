@@ -5,6 +5,7 @@ import logging
 import uvicorn
 
 from app.connections import bounded
+from app.exposure import is_open, refuse_exposure
 from app.logs import configure
 from app.service import create_app
 from app.settings import read_settings
@@ -14,7 +15,8 @@ def main() -> None:
     """Serve HTTP until SIGTERM or SIGINT."""
     settings = read_settings()
     configure(settings.log_format)
-    if settings.host not in {"127.0.0.1", "::1", "localhost"}:
+    refuse_exposure(settings)
+    if is_open(settings):
         logging.getLogger(__name__).warning(
             "listening on %s: everybody who reaches it may predict and train", settings.host
         )

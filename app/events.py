@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from fastapi.sse import ServerSentEvent
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -29,7 +30,7 @@ async def follow_job(
     """
     at = last_event_id or "0-0"
     stream = f"{PREFIX}{job.id}:events"
-    url = cast("str", service.settings.redis_url)
+    url = cast("SecretStr", service.settings.redis_url).get_secret_value()
     async with Redis.from_url(url, decode_responses=True, socket_timeout=5 * POLL_SECONDS) as redis:
         while True:
             try:

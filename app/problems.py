@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.headers import headers_for
 from app.recipe_request import TEACHER_KINDS
 from app.schemas import FieldError, Problem
 from models import errors
@@ -69,6 +70,11 @@ ANSWERS: Mapping[type[errors.StillhouseError], Answer] = {
 
 INVALID_REQUEST = Answer(422, "invalid-request", "The request is not understood")
 QUEUE_UNAVAILABLE = Answer(503, "queue-unavailable", "The queue cannot be reached")
+
+KEY_NEEDED = Answer(401, "key-needed", "A key is needed")
+SCOPE_NEEDED = Answer(403, "scope-needed", "The key does not allow this")
+TOO_MANY_REQUESTS = Answer(429, "too-many-requests", "The key is used too often")
+"""What is answered at the door (``app/doors.py``)."""
 
 POISON = Answer(503, "poison", "The job cannot be run")
 
@@ -165,7 +171,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, _: Exception) -> Response:
         # The framework logs it, with its traceback, once this is sent.
-        return respond(request, INTERNAL, "the service's log has it")
+        # Sent from outside of all middleware, so the headers of every answer are set here.
+        headers = headers_for(request.scope["path"])
+        return respond(request, INTERNAL, "the service's log has it", headers=headers)
 
     @app.exception_handler(RedisError)
     async def no_queue(request: Request, error: RedisError) -> Response:

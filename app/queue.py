@@ -37,9 +37,10 @@ def connect(settings: Settings) -> Redis:
     """
     if settings.redis_url is None:
         raise SystemExit("STILLHOUSE_REDIS_URL is not set; `make run` starts an embedded Valkey")
-    queue.conf.broker_url = settings.redis_url
+    url = settings.redis_url.get_secret_value()
+    queue.conf.broker_url = url
     return Redis.from_url(
-        settings.redis_url,
+        url,
         decode_responses=True,
         socket_timeout=5,
         socket_connect_timeout=5,

@@ -14,14 +14,19 @@ from fastapi_offline import FastAPIOffline
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
+from starlette.middleware.cors import CORSMiddleware
 
 import app.tasks
 from app import problems
 from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
 from app.counts import CountsCollector
+from app.doors import CheckKeys
+from app.headers import ANSWER_HEADERS, REQUEST_HEADERS, AddHeaders
 from app.jobs import Jobs
+from app.keys import read_keyring
 from app.limits import LimitBodies
+from app.openapi import describe_keys
 from app.queue import connect
 from app.serving import Serving
 from app.settings import Settings
@@ -149,11 +154,31 @@ def create_app(settings: Settings) -> FastAPI:
     )
     application.state.service = service
     problems.install(application)
+    keyring = read_keyring(settings)
+    if keyring is not None:
+        limited = settings.max_key_requests_per_second is not None
+        describe_keys(application, limited=limited)
     # The last one added is the first to see a request.
     application.add_middleware(
         Shortcut, application=application, path="/predict", endpoint=predict.predict
     )
     application.add_middleware(LimitBodies, settings=settings)
+    if keyring is not None:
+        application.add_middleware(
+            CheckKeys,
+            keyring=keyring,
+            telemetry=service.telemetry,
+            max_per_second=settings.max_key_requests_per_second,
+        )
+    if settings.cors_origins:  # outside of the keys, since a browser asks first without one
+        application.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=ANSWER_HEADERS,
+        )
+    application.add_middleware(AddHeaders)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
     for module in (predict, v2, jobs, ensembles, health):
         application.include_router(module.router)

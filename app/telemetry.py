@@ -56,6 +56,10 @@ class Telemetry:
             "stillhouse_rejected_requests", "Requests refused or given up for want of time",
             ["reason"], registry=self.registry,
         )  # fmt: skip
+        self.key_requests = Counter(
+            "stillhouse_key_requests", "Requests by the name of their key", ["key"],
+            registry=self.registry,
+        )  # fmt: skip
         self.swaps = Gauge(
             "stillhouse_ensemble_swaps", "Ensembles loaded since the start", registry=self.registry
         )

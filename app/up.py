@@ -12,17 +12,20 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from app.exposure import refuse_exposure
 from app.settings import Settings, read_settings
 
 SHORTEST_LIFE_SECONDS = 5.0
 """A process that ends sooner after its start would only do so again."""
 
 STOP_SECONDS = 30.0
+
+KEYS = ("STILLHOUSE_API_KEYS", "STILLHOUSE_API_KEYS_FILE")
 
 
 class Child:
@@ -100,6 +103,7 @@ class Child:
 def main() -> int:
     """Run until SIGINT, SIGTERM or the terminal's end, then stop everything that was started."""
     settings = read_settings()
+    refuse_exposure(settings)
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup
@@ -118,7 +122,7 @@ def main() -> int:
 
 @contextmanager
 def _running(settings: Settings) -> Iterator[list[Child]]:
-    environment = dict(os.environ)
+    environment = without_keys(os.environ)
     children: list[Child] = []
     try:
         if settings.redis_url is None:
@@ -131,7 +135,7 @@ def _running(settings: Settings) -> Iterator[list[Child]]:
             _wait_for_port(port, children[0])
         say("starting one training worker and the API")
         children.append(Child("worker", "app.worker", [], environment))
-        children.append(Child("api", "app", [], environment))
+        children.append(Child("api", "app", [], {**os.environ, **environment}))
         yield children
     finally:
         say("stopping")
@@ -144,6 +148,11 @@ def _running(settings: Settings) -> Iterator[list[Child]]:
             for child in group:
                 child.wait(deadline - time.monotonic())
         say("stopped")
+
+
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for processes that let nobody in, and so need no keys."""
+    return {name: value for name, value in environment.items() if name.upper() not in KEYS}
 
 
 def _announce(settings: Settings, asked: threading.Event) -> None:

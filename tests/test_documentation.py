@@ -6,8 +6,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from app.problems import ANSWERS, HTTP_ANSWERS, INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE
+from app.problems import (
+    ANSWERS,
+    HTTP_ANSWERS,
+    INVALID_REQUEST,
+    KEY_NEEDED,
+    POISON,
+    QUEUE_UNAVAILABLE,
+    SCOPE_NEEDED,
+    TOO_MANY_REQUESTS,
+)
+from app.scopes import need_of
 from app.service import create_app
 from app.settings import Settings
 from training.recipe import PRESETS, Recipe, TrainedTeacher
@@ -22,7 +33,7 @@ RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 
 
 def routes() -> list[tuple[str, str]]:
-    app = create_app(Settings(redis_url="redis://127.0.0.1:1/0"))
+    app = create_app(Settings(redis_url=SecretStr("redis://127.0.0.1:1/0")))
     schema = app.openapi()
     return [
         (method.upper(), path) for path, methods in schema["paths"].items() for method in methods
@@ -36,9 +47,38 @@ def test_every_call_has_a_heading() -> None:
 
 
 def test_every_problem_type_is_explained() -> None:
-    others = (*HTTP_ANSWERS.values(), INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE)
+    at_the_door = (KEY_NEEDED, SCOPE_NEEDED, TOO_MANY_REQUESTS)
+    others = (*HTTP_ANSWERS.values(), INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE, *at_the_door)
     missing = {a.type for a in (*ANSWERS.values(), *others) if f"`{a.type}`" not in HTTP}
     assert missing == set()
+
+
+def test_the_table_of_keys_says_what_each_call_needs() -> None:
+    rows = re.findall(r"^\| (`[^|]+`) \| (.+) \|$", _section("Keys"), flags=re.MULTILINE)
+    told = {
+        (method, re.sub(r"<(\w+)>", r"{\1}", path)): need.strip("`")
+        for calls, need in rows
+        for method, path in re.findall(r"`([A-Z]+) (/[^`]*)`", calls)
+    }
+    documented = {
+        (method, path)
+        for method, path in routes()
+        if any(_fits(path, pattern) for known, pattern in told if known == method)
+    }
+    assert documented == set(routes())
+    for (method, path), need in told.items():
+        for example in (path.replace("…", "x"), path.replace("/…", "")):
+            assert need_of(method, example) == need, (method, path)
+
+
+def _section(title: str) -> str:
+    return HTTP.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def _fits(path: str, pattern: str) -> bool:
+    return path == pattern or (
+        pattern.endswith("/…") and (path + "/").startswith(pattern.removesuffix("…"))
+    )
 
 
 def test_every_setting_is_explained_and_no_other() -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.service import running, settings_for
+from tests.test_scopes import EXPECTED, example
 
 CONTRACT = {
     ("POST", "/predict"): {200, 400, 413, 415, 422, 429, 503, 504},
@@ -34,6 +35,8 @@ CONTRACT = {
 }
 """Every call, and the codes that it may answer with."""
 
+KEY = "a-key-that-may-predict"
+
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[httpx.Client]:
@@ -44,6 +47,20 @@ def client(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
 @pytest.fixture(scope="module")
 def schema(client: httpx.Client) -> dict[str, Any]:
     found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[httpx.Client]:
+    """A service that asks for keys, and lets each be used only so often."""
+    keys = {"api_keys": f"least:predict:{KEY}", "max_key_requests_per_second": 1000.0}
+    with running(settings_for(tmp_path_factory.mktemp("locked"), redis_url, **keys)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def locked_schema(locked: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = locked.get("/openapi.json").json()
     return found
 
 
@@ -69,7 +86,42 @@ def test_a_call_tells_its_codes(schema: dict[str, Any], call: tuple[str, str]) -
             assert set(response["content"]) == {problem}
 
 
-def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
+@pytest.mark.parametrize("call", CONTRACT, ids=" ".join)
+def test_a_service_with_keys_tells_what_a_call_needs(
+    locked: httpx.Client, locked_schema: dict[str, Any], call: tuple[str, str]
+) -> None:
+    need, told = EXPECTED[call], operation(locked_schema, call)
+    scopes = [] if need == "any key" else [need]
+    codes = {int(code) for code in told["responses"]}
+    path, key = example(call[1]), {"Authorization": f"Bearer {KEY}"}
+    if need == "nothing":
+        assert "security" not in told
+        assert codes == CONTRACT[call]
+        assert locked.request(call[0], path).status_code != 401
+        return
+    assert told["security"] == [{"bearer": scopes}, {"header": scopes}]
+    assert codes == CONTRACT[call] | {401, 429} | ({403} if scopes else set())
+    assert locked.request(call[0], path).status_code == 401
+    with_key = locked.request(call[0], path, headers=key)
+    assert (with_key.status_code == 403) == (need not in {"any key", "predict"})
+    assert with_key.status_code in codes
+    for code in ("401", "429"):
+        (media_type,) = told["responses"][code]["content"]
+        expected = "application/json" if path.startswith("/v2") else "application/problem+json"
+        assert media_type == expected
+
+
+def test_keys_are_told_only_where_they_are_asked_for(
+    schema: dict[str, Any], locked_schema: dict[str, Any]
+) -> None:
+    assert locked_schema["components"]["securitySchemes"].keys() == {"bearer", "header"}
+    assert "securitySchemes" not in schema["components"]
+    assert "security" not in operation(schema, ("POST", "/predict"))
+
+
+@pytest.mark.parametrize("fixture", ["schema", "locked_schema"])
+def test_every_reference_leads_somewhere(fixture: str, request: pytest.FixtureRequest) -> None:
+    schema: dict[str, Any] = request.getfixturevalue(fixture)
     text = json.dumps(schema)
     for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', text)):
         place: Any = schema

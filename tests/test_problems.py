@@ -10,7 +10,10 @@ from app.problems import (
     ANSWERS,
     HTTP_ANSWERS,
     INVALID_REQUEST,
+    KEY_NEEDED,
     QUEUE_UNAVAILABLE,
+    SCOPE_NEEDED,
+    TOO_MANY_REQUESTS,
     problem,
     type_uri,
 )
@@ -27,7 +30,8 @@ def tree(root: type[StillhouseError] = StillhouseError) -> Iterator[type[Stillho
 
 def test_every_error_has_its_own_answer() -> None:
     assert set(ANSWERS) == set(tree())
-    types = [answer.type for answer in (*ANSWERS.values(), INVALID_REQUEST, QUEUE_UNAVAILABLE)]
+    others = (INVALID_REQUEST, QUEUE_UNAVAILABLE, KEY_NEEDED, SCOPE_NEEDED, TOO_MANY_REQUESTS)
+    types = [answer.type for answer in (*ANSWERS.values(), *others)]
     assert len(set(types)) == len(types)
 
 

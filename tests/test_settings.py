@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.settings import Settings, read_settings
 from models.pictures import PictureLimits
@@ -15,7 +15,13 @@ OTHERS = {
     "port": 8123,
     "store": "s3://bucket/stillhouse",
     "data": Path("/srv/data"),
-    "redis_url": "redis://example:6379/1",
+    "redis_url": SecretStr("redis://:password@example:6379/1"),
+    "api_keys": SecretStr("somebody:predict:key"),
+    "api_keys_file": Path("/run/secrets/keys"),
+    "published_at": "127.0.0.1:8123",
+    "open_to_all": True,
+    "max_key_requests_per_second": 0.5,
+    "cors_origins": ("https://a.example", "http://localhost:3000"),
     "max_picture_bytes": 1,
     "max_picture_pixels": 2,
     "max_pictures_per_request": 3,
@@ -38,6 +44,13 @@ OTHERS = {
 """A value other than the default for each setting."""
 
 
+def written(value: object) -> str:
+    """Return how a value is written in the environment."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
 @pytest.fixture(autouse=True)
 def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
@@ -51,7 +64,7 @@ def test_every_setting_is_tried_here() -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_setting_is_read_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert getattr(Settings(), name) != OTHERS[name]
-    monkeypatch.setenv(f"STILLHOUSE_{name.upper()}", str(OTHERS[name]))
+    monkeypatch.setenv(f"STILLHOUSE_{name.upper()}", written(OTHERS[name]))
     assert getattr(Settings(), name) == OTHERS[name]
 
 
@@ -73,6 +86,15 @@ def test_the_defaults_suit_one_machine() -> None:
         ("lease_seconds", "0"),
         ("sweep_seconds", "-1"),
         ("follow_seconds", "soon"),
+        ("redis_url", "example:6379"),
+        ("redis_url", "redis://:pass/word@example:6379/0"),
+        ("redis_url", "redis://"),
+        ("cors_origins", ""),
+        ("cors_origins", "*"),
+        ("cors_origins", "https://a.example/"),
+        ("cors_origins", "https://a.example b.example"),
+        ("max_key_requests_per_second", "nan"),
+        ("max_key_requests_per_second", "inf"),
     ],
 )
 def test_a_setting_out_of_bounds_is_refused_by_name(
@@ -81,6 +103,33 @@ def test_a_setting_out_of_bounds_is_refused_by_name(
     monkeypatch.setenv(f"STILLHOUSE_{name.upper()}", value)
     with pytest.raises(ValidationError, match=name):
         Settings()
+
+
+def test_what_was_written_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLHOUSE_REDIS_URL", "redis://:hunter2/x@example:6379/0")
+    monkeypatch.setenv("STILLHOUSE_PORT", "0")
+    read_settings.cache_clear()
+    with pytest.raises(SystemExit) as refused:
+        read_settings()
+    assert str(refused.value).splitlines() == [
+        "STILLHOUSE_PORT: Input should be greater than or equal to 1",
+        "STILLHOUSE_REDIS_URL: write redis://host:port/0, special characters of a password as %xx",
+    ]
+
+
+def test_an_error_does_not_tell_it_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLHOUSE_REDIS_URL", "redis://:hunter2/x@example:6379/0")
+    monkeypatch.setenv("STILLHOUSE_PORT", "hunter3")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    assert "hunter" not in str(refused.value)
+
+
+def test_secrets_are_not_shown_with_the_settings() -> None:
+    settings = Settings(
+        redis_url=SecretStr("redis://:hunter2@here/0"), api_keys=SecretStr("hunter3")
+    )
+    assert "hunter" not in f"{settings} {settings!r} {settings.model_dump_json()}"
 
 
 def test_settings_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

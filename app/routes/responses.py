@@ -7,6 +7,8 @@ from app.schemas import Problem
 
 _MEANINGS = {
     400: "Malformed request",
+    401: "No key, or one that nobody has",
+    403: "The key does not allow this",
     404: "No such thing",
     409: "Contradicts what happened before",
     413: "Too large",
