@@ -47,6 +47,23 @@ def test_no_answer_contradicts_the_schema_and_none_is_an_error_of_ours(
         assert any(f'code="20{digit}",method={call}' in counted for digit in (0, 2)), call
 
 
+def test_no_call_that_asks_for_a_key_is_answered_without_it(
+    folder: Path, ensemble: str, redis_url: str
+) -> None:
+    key = "k" * 24
+    settings = settings_for(folder, redis_url, api_keys=f"all:admin:{key}", max_unfinished_jobs=5)
+    with running(settings) as client:
+        run = check_schema(client, ensemble, folder, examples=2, seed=1, key=key)
+        assert run.findings == 0, run.report
+        headers = {"Authorization": f"Bearer {key}"}
+        counted = client.get("/metrics", headers=headers).text
+    answered = [
+        line for line in counted.splitlines() if line.startswith("stillhouse_http_requests")
+    ]
+    assert any('code="200"' in line for line in answered)
+    assert any('code="401"' in line for line in answered)
+
+
 def test_events_are_refused_as_the_schema_says(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()["paths"]["/jobs/{id}/events"]["get"]
     assert set(schema["responses"]["200"]["content"]) == {"text/event-stream"}

@@ -23,9 +23,6 @@ expected-statuses = ["2xx", "3xx", 400, 401, 403, 404, 409, 413, 415, 422, 429, 
 [checks.use_after_free]
 enabled = false
 
-[checks.ignored_auth]
-enabled = false
-
 [dictionaries.models]
 values = ["serving", "%(ensemble)s"]
 
@@ -67,6 +64,7 @@ def check_schema(
     *,
     examples: int,
     seed: int,
+    key: str | None = None,
     show: Callable[[str], None] = lambda _: None,
 ) -> SchemaRun:
     """Send what the schema of a service allows, and what it does not, and check every answer.
@@ -79,6 +77,7 @@ def check_schema(
         folder: for the configuration.
         examples: most requests for each call and phase.
         seed: the same requests for the same service.
+        key: of a service that asks for keys: what is answered with it, and not without.
         show: takes each line as it is printed.
 
     Raises:
@@ -90,6 +89,9 @@ def check_schema(
     command += [str(client.base_url.join("/openapi.json")), "--exclude-path-regex", STREAMS]
     command += ["--max-examples", str(examples), "--seed", str(seed), "--continue-on-failure"]
     command += ["--no-color", "--generation-database", "none", "--request-timeout", "20"]
+    if key is not None:
+        command += ["--header", f"Authorization: Bearer {key}", "--checks", "ignored_auth"]
+        command += ["--phases", "examples,fuzzing", "--mode", "positive"]
     lines = []
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
