@@ -16,11 +16,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
-    with chaos(tmp_path_factory.mktemp("chaos"), lease_seconds=4, epochs=25) as disturbed:
+    with chaos(tmp_path_factory.mktemp("chaos"), lease_seconds=3, epochs=12) as disturbed:
         yield disturbed
 
 
-@pytest.mark.parametrize("fault", ["kill all", "skew leases", "fill disk", "damage member"])
+@pytest.mark.parametrize("fault", ["kill all", "fill disk"])
 def test_a_disturbed_job_ends_as_if_nothing_had_been(fault: str, disturbed: Chaos) -> None:
     if fault == "fill disk" and disturbed.cluster.disk is None:
         pytest.skip("no disk of our own can be mounted here")

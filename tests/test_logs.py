@@ -66,4 +66,4 @@ def test_every_process_prints_as_the_settings_say(module: str) -> None:
         env={**environment, "STILLHOUSE_LOG_FORMAT": "xml"},
     )
     assert done.returncode
-    assert "log_format" in done.stderr
+    assert "STILLHOUSE_LOG_FORMAT" in done.stderr
