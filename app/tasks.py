@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import platform
+from contextlib import closing
 from typing import cast
 
 from celery import Task
@@ -29,8 +30,8 @@ def distill_job(id_: str) -> None:
     settings = read_settings()
     store = Store(settings.store)
     who = f"worker {platform.node()}:{os.getpid()}"
-    jobs = Jobs(store, connect(settings), settings.lease_seconds, who)
-    with all_lines_have(job=id_):
+    with closing(connect(settings)) as redis, all_lines_have(job=id_):
+        jobs = Jobs(store, redis, settings.lease_seconds, who)
         do_job(
             id_,
             jobs,
