@@ -12,6 +12,7 @@ from redis import Redis
 
 from app.pieces import PREFIX
 from tests.chaos.cluster import Cluster
+from tests.chaos.disk import Disk
 from tests.launcher import Worker
 from tests.service import wait_until
 
@@ -95,22 +96,12 @@ def skew_leases(cluster: Cluster, id_: str, _: random.Random) -> str | None:
 
 def fill_disk(cluster: Cluster, _: str, rng: random.Random) -> str | None:
     """Leave no space in the store for a while."""
-    if cluster.disk is None:
-        return None
-    cluster.disk.fill()
-    time.sleep(rng.uniform(0.5, 4))
-    cluster.disk.free()
-    return "the disk, which was full"
+    return _for_a_while(cluster, Disk.fill, Disk.free, rng)
 
 
 def forbid_writing(cluster: Cluster, _: str, rng: random.Random) -> str | None:
     """Let nobody write to the store for a while."""
-    if cluster.disk is None:
-        return None
-    cluster.disk.forbid_writing()
-    time.sleep(rng.uniform(0.5, 4))
-    cluster.disk.allow_writing()
-    return "the disk, which was read-only"
+    return _for_a_while(cluster, Disk.forbid_writing, Disk.allow_writing, rng)
 
 
 def damage_checkpoint(cluster: Cluster, id_: str, rng: random.Random) -> str | None:
@@ -177,6 +168,21 @@ FAULTS: Mapping[str, Fault] = {
         damage_ensemble,
     )
 }
+
+
+def _for_a_while(
+    cluster: Cluster,
+    begin: Callable[[Disk], None],
+    end: Callable[[Disk], None],
+    rng: random.Random,
+) -> str | None:
+    if cluster.disk is None:
+        return None
+    seconds = rng.uniform(0.5, 4)
+    begin(cluster.disk)
+    time.sleep(seconds)
+    end(cluster.disk)
+    return f"the disk, for {seconds:.1f} s"
 
 
 def _busy(cluster: Cluster, rng: random.Random) -> Worker:
