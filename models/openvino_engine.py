@@ -29,12 +29,16 @@ from models.resnet import ResNet, build_network, stack
 STRIDE = 2
 """Members that answer in one go where not all do: each go costs a tenth of a millisecond."""
 
+TWO = 2
+MOST_TWOS = 2
+"""So many go before an eight with places left empty."""
 
 _SIZES = (1, 2, 4, 8, 16)
 """Batch sizes at which the two ways race."""
 
 _Pixels = npt.NDArray[np.uint8]
 _Probabilities = npt.NDArray[np.float32]
+Compiled = Callable[..., ov.InferRequest]
 
 
 class OpenVinoEngine:
@@ -77,7 +81,9 @@ class OpenVinoEngine:
 
         members = ensemble.networks
         on_one_core = partial(compiled, threads=1)
-        self._lanes = [_Lane(members, on_one_core) for _ in range(self.lanes)]
+        with ThreadPoolExecutor(self.lanes) as builders:
+            each = builders.map(lambda _: _Lane(members, on_one_core), range(self.lanes))
+            self._lanes = list(each)
         self.fused_up_to = 0
         if self.lanes > 1:
             self._pool = ThreadPoolExecutor(self.lanes - 1, "lane")
@@ -137,20 +143,22 @@ class OpenVinoEngine:
 class _Lane:
     """All members on one core.
 
+    Every graph takes eight pictures or two, and never another number: one that takes any prepares
+    each layer anew whenever the number changes, which is as much work as five pictures more. A
+    place that is left empty costs what a picture would.
+
     Args:
         networks: the members.
         compiled: makes one graph of some of them, with answers [m, n, k].
     """
 
-    def __init__(
-        self, networks: Sequence[ResNet], compiled: Callable[..., ov.InferRequest]
-    ) -> None:
+    def __init__(self, networks: Sequence[ResNet], compiled: Compiled) -> None:
         self._members = len(networks)
-        # A graph prepares every layer anew whenever the number of pictures changes, which takes a
-        # quarter of the time where batches are of all sizes. This one never has to.
-        self._eight = compiled(networks, pictures=EIGHT)
-        firsts = range(0, len(networks), STRIDE)
-        self._runs = [compiled(networks[first : first + STRIDE]) for first in firsts]
+        # In one go, for the interpreter's lock is often taken.
+        self._all = compiled(networks, pictures=EIGHT)
+        runs = [networks[first : first + STRIDE] for first in range(0, self._members, STRIDE)]
+        self._eights = [compiled(run, pictures=EIGHT) for run in runs]
+        self._twos = [compiled(run, pictures=TWO) for run in runs]
 
     def answer(self, pixels: _Pixels, members: range, answers: _Probabilities) -> None:
         """Write the members' softmax.
@@ -160,20 +168,38 @@ class _Lane:
             members: those asked for.
             answers: [m, n, k], to write to.
         """
-        done = 0
-        if len(members) == self._members:  # in one go, for the interpreter's lock is often taken
-            for done in range(EIGHT, len(pixels) + 1, EIGHT):
-                eight = slice(done - EIGHT, done)
-                answers[:, eight] = _infer(self._eight, pixels[eight])
-        if done < len(pixels):
-            self._answer_few(pixels[done:], members, answers[:, done:])
+        # Five places and more are rather filled up to eight: three twos take as long.
+        eights = (len(pixels) + EIGHT - MOST_TWOS * TWO - 1) // EIGHT
+        first = 0
+        while first < len(pixels):
+            size, runs = (EIGHT, self._eights) if eights else (TWO, self._twos)
+            part = slice(first, min(first + size, len(pixels)))
+            filled = _filled(pixels[part], size)
+            n = part.stop - first
+            if eights and len(members) == self._members:
+                answers[:, part] = _infer(self._all, filled)[:, :n]
+            else:
+                _answer_some(runs, filled, members, answers[:, part])
+            first, eights = part.stop, max(0, eights - 1)
 
-    def _answer_few(self, pixels: _Pixels, members: range, answers: _Probabilities) -> None:
-        for number in range(members.start // STRIDE, -(-members.stop // STRIDE)):
-            run = range(number * STRIDE, (number + 1) * STRIDE)
-            first, last = max(run.start, members.start), min(run.stop, members.stop)
-            found = _infer(self._runs[number], pixels)[first - run.start : last - run.start]
-            answers[first - members.start : last - members.start] = found
+
+def _answer_some(
+    runs: Sequence[ov.InferRequest], filled: _Pixels, members: range, answers: _Probabilities
+) -> None:
+    """Write the softmax of some members, of which each run answers ``STRIDE``."""
+    for number in range(members.start // STRIDE, -(-members.stop // STRIDE)):
+        start = number * STRIDE
+        first, last = max(start, members.start), min(start + STRIDE, members.stop)
+        found = _infer(runs[number], filled)[first - start : last - start, : answers.shape[1]]
+        answers[first - members.start : last - members.start] = found
+
+
+def _filled(pixels: _Pixels, size: int) -> _Pixels:
+    """Return pictures and as many black ones as it takes to be so many."""
+    missing = size - len(pixels)
+    if not missing:
+        return pixels
+    return np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
 
 
 def _infer(request: ov.InferRequest, pixels: _Pixels) -> _Probabilities:
