@@ -195,12 +195,21 @@ class Store:
             CorruptArtefact: a file is not what its manifest says.
         """
         ensemble = self.load(id_)  # nothing damaged is to be released
-        target = Files(folder)
-        manifest = replace(ensemble.manifest, id=new_id, name=new_id, predictions={})
         files, source = self._locate(id_)
-        kept = (*manifest.members, *([manifest.report] if manifest.report else []))
-        for record in kept:
-            target.write(f"{new_id}/{record.file}", files.read(f"{source}/{record.file}"))
+        target = Files(folder)
+        # A folder for each member, with one name for all weights: as model hubs have them.
+        members = tuple(
+            replace(record, file=f"member-{index:02d}/model.safetensors")
+            for index, record in enumerate(ensemble.manifest.members)
+        )
+        manifest = replace(
+            ensemble.manifest, id=new_id, name=new_id, members=members, predictions={}
+        )
+        copies = [*zip(ensemble.manifest.members, members, strict=True)]
+        if manifest.report:
+            copies.append((manifest.report, manifest.report))
+        for kept, copy in copies:
+            target.write(f"{new_id}/{copy.file}", files.read(f"{source}/{kept.file}"))
         write_json(target, f"{new_id}/manifest.json", manifest.to_dict())
         return manifest
 

@@ -49,10 +49,11 @@ def test_a_release_has_members_and_report_but_no_predictions(
     store: Store, reported: EnsembleManifest, tmp_path: Path
 ) -> None:
     exported = store.export(reported.id, tmp_path / "release", "release-1")
-    assert sorted(path.name for path in (tmp_path / "release/release-1").iterdir()) == [
+    folder = tmp_path / "release/release-1"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*")) == [
         "manifest.json",
-        "member-00.safetensors",
-        "member-01.safetensors",
+        "member-00/model.safetensors",
+        "member-01/model.safetensors",
         "report.json",
     ]
     elsewhere = Store(tmp_path / "elsewhere", release=tmp_path / "release")

@@ -1,0 +1,77 @@
+"""``make release``: made by the product, found again, and as model hubs read it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+
+from models.ensemble import EnsembleManifest
+from models.resnet import build_network
+from models.store import Store
+from ops.release import make, release
+from tests.tiny import RECIPE, write_dataset
+
+MADE = replace(RECIPE, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder / "noise")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, store: Store) -> EnsembleManifest:
+    return make(MADE, data, store)
+
+
+@pytest.fixture(scope="module")
+def folder(made: EnsembleManifest, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("releases")
+    (folder / "release-of-before").mkdir()
+    return folder / release(made.id, store, folder).id
+
+
+def test_what_the_same_recipe_made_is_not_made_again(
+    made: EnsembleManifest, data: Path, store: Store
+) -> None:
+    assert make(replace(MADE, name="another-name"), data, store) == made
+    assert make(replace(MADE, seed=1), data, store).id != made.id
+
+
+def test_the_release_of_before_is_gone(folder: Path) -> None:
+    assert [each.name for each in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_hub_reads_the_card(made: EnsembleManifest, folder: Path) -> None:
+    card = ModelCard.load(folder / "README.md")
+    found = {each.metric_name: each.metric_value for each in card.data.eval_results}
+    right = made.metrics["test"]["calibrated"]["accuracy"]
+    assert found["top-1 accuracy, averaged"] == pytest.approx(right, abs=1e-4)
+    assert card.data.pipeline_tag == "image-classification"
+    assert f"| averaged | {made.metrics['test']['pooled']['accuracy']:.2%} |" in card.text
+
+
+def test_each_member_is_a_model_of_its_own_to_a_hub(folder: Path, made: EnsembleManifest) -> None:
+    members = sorted(folder.glob("member-*"))
+    assert len(members) == len(made.members)
+    for member in members:
+        config = json.loads((member / "config.json").read_text())
+        network = build_network(config["model_type"], config["num_labels"])
+        network.load_state_dict(load_file(member / "model.safetensors"))
+        assert list(config["id2label"].values()) == list(made.classes)
+
+
+def test_the_release_is_loaded_and_its_files_checked(folder: Path, tmp_path: Path) -> None:
+    fresh = Store(tmp_path, release=folder.parent)
+    assert fresh.serving() == folder.name
+    assert len(fresh.load(folder.name).members) == MADE.members
