@@ -20,7 +20,7 @@ from app.jobs import Jobs
 from app.live import LiveWork, News
 from app.schemas import Job
 from models.errors import JobCancelled, JobEnded, LeaseLost, Stopped, StoreError, WorkerStopping
-from training.progress import Event, Part, PartDone
+from training.progress import Event, Part, PartDone, PartKept
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -52,8 +52,9 @@ class Heartbeat:
         self._id = live.id
         self._stopping = stopping
         # Kept until the end, also of pieces that are done: a result is in the store only some
-        # time after the training says that it is done.
+        # time after the training says that it is done. What jobs share is given back once it is.
         self._leases: dict[Part, Lock] = {}
+        self._one_renews = threading.Lock()
         self._held_since = time.monotonic()
         self._unsent = News()
         self._one_writes = threading.Lock()
@@ -94,6 +95,8 @@ class Heartbeat:
         self._live(event)
         if isinstance(event, PartDone):  # others may build on it before the next second
             self._wake.set()
+        elif isinstance(event, PartKept):
+            self._give_back(event.part)
 
     def claim(self, part: Part) -> bool:
         """Take a piece, unless another worker has it; threads may ask at once, for pieces apart.
@@ -181,8 +184,9 @@ class Heartbeat:
             return
         try:
             asked = time.monotonic()  # what is held counts from before the answer came
-            for part, lease in list(self._leases.items()):
-                self._renew(part, lease)
+            with self._one_renews:
+                for part, lease in list(self._leases.items()):
+                    self._renew(part, lease)
             self._jobs.pieces.stay(self._id, self.worker, self._live.rate)
             self._held_since = asked
             self._write()
@@ -193,6 +197,15 @@ class Heartbeat:
             away = time.monotonic() - self._held_since
             _log.warning("Redis does not answer for %.0f s: %s", away, error)
         self._look_for_the_end()
+
+    def _give_back(self, part: Part) -> None:
+        with self._one_renews:
+            lease = self._leases.pop(part, None)
+        try:
+            if lease:
+                lease.release()
+        except (LockError, RedisError) as error:  # then it runs out by itself
+            _log.warning("job %s: %s could not be given back: %s", self._id, part, error)
 
     def _renew(self, part: Part, lease: Lock) -> None:
         try:

@@ -2,10 +2,11 @@
 
 ::
 
-    redis   stillhouse:job:<id>                     hash: started_at, operations, plan
+    redis   stillhouse:job:<id>                     hash: started_at, operations, shared, plan
             stillhouse:job:<id>:parts               hash: how far each piece is, by its name
             stillhouse:job:<id>:attempts            hash: how often each piece was begun
             stillhouse:job:<id>:part:<name>:lease   the worker that has a piece; expires
+            stillhouse:shared:<digest>:lease        the same, of a piece that jobs share
             stillhouse:job:<id>:workers             set: workers that began and did not end in order
             stillhouse:job:<id>:worker:<worker>     such a worker lives, and how fast it is; expires
             stillhouse:job:<id>:events              stream for GET /jobs/<id>/events
@@ -28,6 +29,7 @@ from app.schemas import NetworkProgress
 from training.progress import Part
 
 PREFIX = "stillhouse:job:"
+SHARED = "stillhouse:shared:"
 EVENTS_KEPT = 20_000
 EXPIRE_SECONDS = 30 * 24 * 3600
 """Of everything that nobody renews or deletes; longer than any job."""
@@ -59,7 +61,7 @@ class Pieces:
 
     def claim(self, id_: str, part: Part, worker: str) -> Lock | None:
         """Take a piece for a worker and return the lease on it; none if it is in other hands."""
-        name = f"{PREFIX}{id_}:part:{piece_name(part)}:lease"
+        name = _lease(id_, piece_name(part), part.shared)
         # thread_local=False: taken by the thread that trains, renewed by another.
         lease = Lock(self._redis, name, timeout=self.lease_seconds, thread_local=False)
         return lease if lease.acquire(blocking=False, token=worker) else None
@@ -115,7 +117,7 @@ class Pieces:
             operations=operations,
             plan=json.loads(facts["plan"]) if "plan" in facts else None,
             pieces=pieces,
-            holders=self._holders(id_, operations) if operations else {},
+            holders=self._holders(id_, operations, json.loads(facts.get("shared", "{}"))),
             rates=rates,
             died=died,
         )
@@ -133,6 +135,8 @@ class Pieces:
         if news.operations:
             named = {piece_name(part): value for part, value in news.operations.items()}
             facts["operations"] = json.dumps(named)
+            shared = {piece_name(part): part.shared for part in news.operations if part.shared}
+            facts["shared"] = json.dumps(shared)
         if news.plan:
             facts["plan"] = json.dumps(news.plan)
         parts = {
@@ -160,11 +164,19 @@ class Pieces:
         names = ("", ":parts", ":attempts", ":workers")
         self._redis.delete(*(f"{PREFIX}{id_}{name}" for name in names))
 
-    def _holders(self, id_: str, operations: Mapping[str, float]) -> dict[str, str]:
+    def _holders(
+        self, id_: str, operations: Mapping[str, float], shared: Mapping[str, str]
+    ) -> dict[str, str]:
+        if not operations:
+            return {}
         names = [*operations, piece_name(ENSEMBLE)]
-        keys = [f"{PREFIX}{id_}:part:{name}:lease" for name in names]
+        keys = [_lease(id_, name, shared.get(name, "")) for name in names]
         workers = cast("list[str | None]", self._redis.mget(keys))
         return {name: worker for name, worker in zip(names, workers, strict=True) if worker}
+
+
+def _lease(id_: str, name: str, shared: str) -> str:
+    return f"{SHARED}{shared}:lease" if shared else f"{PREFIX}{id_}:part:{name}:lease"
 
 
 def add_event(redis: Any, id_: str, kind: str, data: str) -> None:

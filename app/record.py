@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.schemas import Epoch, Job, JobPromotion, NetworkProgress
+from app.schemas import Epoch, Job, JobPromotion, NetworkProgress, PartStatus
 from models.ensemble import EnsembleManifest
 from training.progress import Part
 from training.promotion import Promotion
@@ -28,7 +28,8 @@ class Glance:
         operations: what each piece takes, by its name; empty until a worker has planned them.
         plan: the memory plan that was made last.
         pieces: how far each is that a worker has told of, by its name.
-        holders: by a piece's name, the living worker that does it or did it.
+        holders: by a piece's name, the living worker that does it or did it. One that jobs share
+            may be done for another of them.
         rates: by a living worker's id, its operations per second.
         died: ids of the workers that died since an epoch was last finished.
     """
@@ -163,7 +164,8 @@ def _progress(role: str, index: int, epochs: int, glance: Glance) -> NetworkProg
     name = f"{role}-{index}"
     piece = glance.pieces.get(name)
     if piece is None:
-        return NetworkProgress(index=index, epochs=epochs)
+        status: PartStatus = "running" if name in glance.holders else "queued"
+        return NetworkProgress(index=index, epochs=epochs, status=status)
     if piece.status == "running" and name not in glance.holders:
         return piece.model_copy(update={"status": "queued"})  # its worker is gone
     return piece

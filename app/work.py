@@ -61,8 +61,11 @@ def do_job(
         return
     try:
         with Heartbeat(jobs, LiveWork(id_), stopping) as heartbeat:
-            if _may_begin(id_, heartbeat, jobs):
+            begun = _may_begin(id_, heartbeat, jobs)
+            if begun:
                 _train(id_, heartbeat, jobs, store, data, limit_bytes=limit_bytes)
+        if begun:  # and nobody else is on it: what it waits for is done for another job
+            _note_if_left(id_, jobs, "a teacher that it needs is being trained for another job")
     except JobEnded as reason:
         _log.info("leaving it: %s", reason)
     except (Stopped, StoreError) as reason:  # what could be written of its end was

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -17,10 +17,17 @@ class Part:
     """One piece of a job: a teacher to train, a teacher's answers to keep, or a member to train.
 
     The last piece, the ensemble, is put together when all members are there.
+
+    Attributes:
+        role: what it is.
+        index: its place among those of its role.
+        shared: what it is called among all jobs, where others may need the very same: a teacher's
+            digest. Empty for what is of use to one job only.
     """
 
     role: Literal["teacher", "answers", "member", "ensemble"]
     index: int = 0
+    shared: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.role} {self.index}"
@@ -107,11 +114,28 @@ class PartDone:
 
 
 @dataclass(frozen=True)
+class PartKept:
+    """What was made of a part that jobs share is in the store, where all of them find it."""
+
+    part: Part
+
+
+@dataclass(frozen=True)
 class Evaluating:
     """All members are trained; the ensemble is being evaluated and written."""
 
 
-Event = DataRead | Planned | MemoryPlanned | BatchDone | EpochDone | Resumed | PartDone | Evaluating
+Event = (
+    DataRead
+    | Planned
+    | MemoryPlanned
+    | BatchDone
+    | EpochDone
+    | Resumed
+    | PartDone
+    | PartKept
+    | Evaluating
+)
 Report = Callable[[Event], None]
 """Called in the training process after each batch: it must be quick."""
 

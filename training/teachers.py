@@ -15,8 +15,9 @@ from models.store import Store
 from training.checkpoints import Checkpoint, Checkpoints, epoch_to_dict
 from training.datasets import Dataset
 from training.feasible import check_ensemble_teacher
+from training.fencing import take_fence
 from training.fit import Lesson, Run, fit
-from training.progress import EpochDone, Part
+from training.progress import EpochDone, Part, PartKept
 from training.recipe import (
     EnsembleTeacher,
     Recipe,
@@ -80,15 +81,18 @@ def train_teacher(
 
     Raises:
         TrainingDiverged: see ``fit``.
-        Stopped: from ``check``.
+        Stopped: from ``check``, or another process has taken the teacher over.
     """
     how = teacher_recipe(recipe, teacher)
     folder = f"teachers/{digest}"
-    checkpoints = Checkpoints(store.files, f"{folder}/checkpoints")
+    fence = take_fence(store.files, folder)
+    checkpoints = Checkpoints(store.files, f"{folder}/checkpoints", fence)
     views = FreshViews(lesson.train, how.augmentation, None)
     fit(how, [part], lesson, [views], checkpoints=[checkpoints], run=run)
     last = final_checkpoint(checkpoints, part)
-    record = write_tensors(store.files, folder, "teacher.safetensors", last.weights)
+    fence.check()
+    file = f"teacher.{fence.name}.safetensors"
+    record = write_tensors(store.files, folder, file, last.weights)
     manifest = {
         "network": teacher.student,
         "classes": lesson.classes,
@@ -96,8 +100,10 @@ def train_teacher(
         "recipe": how.to_dict(),
         "curve": [epoch_to_dict(epoch) for epoch in last.curve],
     }
+    fence.check()
     write_json(store.files, f"{folder}/manifest.json", manifest)
     store.files.delete(f"{folder}/checkpoints")
+    run.report(PartKept(part))
 
 
 def final_checkpoint(checkpoints: Checkpoints, part: Part) -> Checkpoint:

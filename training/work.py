@@ -61,7 +61,7 @@ class Work:
     def teachers(self) -> dict[Part, TrainedTeacher]:
         """The teachers to train."""
         return {
-            Part("teacher", index): teacher
+            Part("teacher", index, shared=self.teacher_name(index)): teacher
             for index, teacher in enumerate(self.recipe.teacher)
             if isinstance(teacher, TrainedTeacher)
         }
