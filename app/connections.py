@@ -11,6 +11,7 @@ from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.problems import HTTP_ANSWERS, respond
+from app.request_ids import HEADER, fresh_id, id_of
 
 MAX_HEAD_BYTES = 64 * 2**10
 """Of a request's line and headers; so is what chunks and trailers may take beside the body."""
@@ -115,10 +116,11 @@ class Connection(HttpToolsProtocol):
             return
         asked = not self.cycle.response_started if self._in_body else self._head_bytes > 0
         if asked and not self._answering_another():
+            id_ = (id_of(self.scope) if self._in_body else None) or fresh_id()
             path = self.scope["path"] if self._in_body else ""
-            request = Request({"type": "http", "path": path})
-            headers = {"Connection": "close"}
-            response = respond(request, HTTP_ANSWERS[status], reason, headers=headers)
+            scope = {"type": "http", "path": path, "state": {"request_id": id_}}
+            headers = {"Connection": "close", HEADER: id_}
+            response = respond(Request(scope), HTTP_ANSWERS[status], reason, headers=headers)
             lines = [b"%s: %s\r\n" % header for header in response.raw_headers]
             head = [STATUS_LINE[status], *lines, b"\r\n"]
             self.transport.write(b"".join([*head, bytes(response.body)]))

@@ -4,12 +4,13 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from kombu.exceptions import OperationalError
 
 from app.events import follow_job
 from app.recipe_request import RecipeRequest
+from app.request_ids import id_of
 from app.routes.json_bodies import JsonRoute
 from app.routes.responses import problems
 from app.schemas import Job, JobPage, JobStatus
@@ -27,6 +28,7 @@ _EVENT_ID = r"^\d{1,15}-\d{1,9}$"
 @router.post("/distill", status_code=202, responses=problems(400, 409, 413, 422, 429, 503, 507))
 def distill(
     recipe_request: RecipeRequest,
+    request: Request,
     response: Response,
     service: ServiceDependency,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
@@ -36,7 +38,7 @@ def distill(
     teachers = [each for each in recipe.teacher if isinstance(each, EnsembleTeacher)]
     check_against_data(recipe, teachers, service.settings.data, service.store)
     limit = service.settings.max_unfinished_jobs
-    job, new = service.jobs.accept(recipe, idempotency_key, limit)
+    job, new = service.jobs.accept(recipe, idempotency_key, limit, id_of(request.scope))
     response.headers["Location"] = f"/jobs/{job.id}"
     if new:
         try:
