@@ -77,6 +77,9 @@ SCOPE_NEEDED = Answer(403, "scope-needed", "The key does not allow this")
 TOO_MANY_REQUESTS = Answer(429, "too-many-requests", "The key is used too often")
 """What is answered at the door (``app/doors.py``)."""
 
+TOO_MANY_CONNECTIONS = Answer(503, "too-many-connections", "Too many connections are open")
+"""What a connection too many is answered (``app/connections.py``)."""
+
 POISON = Answer(503, "poison", "The job cannot be run")
 
 INTERNAL = Answer(500, "internal-error", "Something nobody expected happened")

@@ -46,9 +46,10 @@ def settings_for(folder: Path, redis_url: str, **changes: Any) -> Settings:
 @contextmanager
 def running(settings: Settings, application: FastAPI | None = None) -> Iterator[httpx.Client]:
     """Serve the application, or one made of it, on a free port and give a client of it."""
+    application = application or create_app(settings)
     config = uvicorn.Config(
-        application or create_app(settings),
-        http=bounded(settings.max_receive_seconds),
+        application,
+        http=bounded(settings, application.state.service.telemetry),
         port=0,
         log_config=None,
         access_log=False,

@@ -16,6 +16,7 @@ from app.routes.responses import problems
 from app.schemas import Job, JobPage, JobStatus
 from app.service import ServiceDependency
 from app.tasks import enqueue
+from models.errors import TooBusy
 from training.feasible import check_against_data
 from training.recipe import EnsembleTeacher
 
@@ -76,7 +77,22 @@ def _known_job(id: str, service: ServiceDependency) -> Job:  # noqa: A002
     return service.jobs.get(id)
 
 
-@router.get("/{id}/events", response_class=EventSourceResponse, responses=problems(404, 422, 503))
+async def _place_to_follow(service: ServiceDependency) -> AsyncIterator[None]:
+    # For the same reason; what is behind the block is done when the stream has ended.
+    try:
+        with service.followers.another():
+            yield
+    except TooBusy:
+        service.telemetry.rejected.labels("too-many-followers").inc()
+        raise
+
+
+@router.get(
+    "/{id}/events",
+    response_class=EventSourceResponse,
+    responses=problems(404, 422, 429, 503),
+    dependencies=[Depends(_place_to_follow)],
+)
 async def job_events(
     job: Annotated[Job, Depends(_known_job)],
     service: ServiceDependency,
