@@ -22,7 +22,7 @@ PEERS_READY := .venv-peers/.installed
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks lock audit release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks advisories lock audit release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -35,7 +35,7 @@ run: $(RUNTIME_READY) ## set up what is missing and serve on http://127.0.0.1:80
 test: $(DEV_READY) ## set up what is missing and run the tests (PYTEST_ARGS="-k words")
 	@exec $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-check: lint types layers locks ## lint, formatting, types, layers, and locks against pyproject.toml
+check: lint types layers locks advisories ## lint, formatting, types, layers, locks: current, without flaws known here
 
 lint: $(DEV_READY)
 	$(BIN)/ruff check .
@@ -49,6 +49,9 @@ layers: $(DEV_READY)
 
 locks: $(DEV_READY)
 	@$(BIN)/python ops/locks.py check
+
+advisories: $(DEV_READY)
+	@$(BIN)/python -m ops.audit
 
 lock: $(UV_READY) ## write the locks from pyproject.toml (LOCK_ARGS=--upgrade takes the newest)
 	$(BIN)/python ops/locks.py write $(LOCK_ARGS)

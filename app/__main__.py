@@ -20,11 +20,12 @@ def main() -> None:
         logging.getLogger(__name__).warning(
             "listening on %s: everybody who reaches it may predict and train", settings.host
         )
+    application = create_app(settings)
     uvicorn.run(
-        create_app(settings),
+        application,
         host=settings.host,
         port=settings.port,
-        http=bounded(settings.max_receive_seconds),
+        http=bounded(settings, application.state.service.telemetry),
         log_config=None,
         access_log=False,
         ws="none",

@@ -1,19 +1,36 @@
-"""How long a request may take to come, and how much of it may come to nothing.
+"""How many connections there may be, and how long a request on one may take to come.
 
-The server underneath waits for ever for the rest of a head or of a body, and keeps whatever comes
-as a header. So one client could hold thousands of connections with a byte now and then, or fill
-the memory with a single header that never ends.
+The server underneath takes all connections there are, waits for ever for the rest of a head or of
+a body, and keeps whatever comes as a header. So one client could hold thousands of connections
+with a byte now and then, or fill the memory with a single header that never ends.
 """
 
 from asyncio import BaseTransport, TimerHandle
+from collections.abc import Mapping
 
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.problems import HTTP_ANSWERS, respond
+from app.headers import headers_for
+from app.problems import HTTP_ANSWERS, TOO_MANY_CONNECTIONS, Answer, respond
+from app.request_ids import HEADER, fresh_id, id_of, name_request
+from app.settings import Settings
+from app.telemetry import Telemetry
 
 MAX_HEAD_BYTES = 64 * 2**10
 """Of a request's line and headers; so is what chunks and trailers may take beside the body."""
+
+SPARE_CONNECTIONS = 16
+"""Beyond the bound, so many more may say what they want, in case they are probes."""
+
+SPARE_SECONDS = 2.0
+"""Time that they have to say it; then it is over."""
+
+PROBES = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+"""Answered also while there are too many connections: a flood is no reason to restart us."""
+
+_RETRY_AFTER = {"Retry-After": "1"}
 
 _LENGTHS = {b"content-length", b"transfer-encoding"}
 
@@ -21,11 +38,15 @@ _LENGTHS = {b"content-length", b"transfer-encoding"}
 class Connection(HttpToolsProtocol):
     """A connection that ends when a request does not come whole in time, or its head never ends.
 
-    A request that comes in one piece costs no timer.
+    A request that comes in one piece costs no timer. One connection too many is closed after a
+    single answer, which says so to all but probes.
     """
 
+    telemetry: Telemetry
+    max_connections: int
     max_receive_seconds: float
 
+    _spare = False
     _timer: TimerHandle | None = None
     _whole = False
     _in_body = False
@@ -35,10 +56,19 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._wait()
+        self.telemetry.connections.inc()
+        too_many = len(self.connections) - self.max_connections
+        if too_many > 0:
+            self._spare, self.app = True, self._answer_probes
+            self.max_receive_seconds = min(SPARE_SECONDS, self.max_receive_seconds)
+        if too_many > SPARE_CONNECTIONS:
+            self._turn_away()
+        else:
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
+        self.telemetry.connections.dec()
         self._rest()
         super().connection_lost(exc)
 
@@ -74,8 +104,8 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "a request with a body cannot ask for another protocol")
             raise ValueError("body behind an upgrade")
         super().on_headers_complete()
-        if upgrade:
-            self.cycle.keep_alive = False  # what comes behind it is not parsed
+        if upgrade or self._spare:
+            self.cycle.keep_alive = False  # what comes behind an upgrade is not parsed
         self._in_body = self._led_on = True
 
     def on_body(self, body: bytes) -> None:
@@ -100,6 +130,8 @@ class Connection(HttpToolsProtocol):
     def _give_up(self) -> None:
         if self._answering_another():  # the rest may wait in the socket, unread by us
             self._wait()
+        elif self._spare:
+            self._turn_away()
         else:
             reason = f"it did not come whole within {self.max_receive_seconds:g} s"
             self._refuse(408, reason)
@@ -115,21 +147,51 @@ class Connection(HttpToolsProtocol):
             return
         asked = not self.cycle.response_started if self._in_body else self._head_bytes > 0
         if asked and not self._answering_another():
-            path = self.scope["path"] if self._in_body else ""
-            request = Request({"type": "http", "path": path})
-            headers = {"Connection": "close"}
-            response = respond(request, HTTP_ANSWERS[status], reason, headers=headers)
-            lines = [b"%s: %s\r\n" % header for header in response.raw_headers]
-            head = [STATUS_LINE[status], *lines, b"\r\n"]
-            self.transport.write(b"".join([*head, bytes(response.body)]))
+            self._tell(HTTP_ANSWERS[status], reason)
         self.transport.close()
 
+    def _turn_away(self) -> None:
+        """Tell that there are too many connections, without waiting for a request, and hang up."""
+        if self.transport.is_closing():
+            return
+        self.telemetry.refused_connections.inc()
+        if self.cycle is None:
+            self._tell(TOO_MANY_CONNECTIONS, self._too_many, _RETRY_AFTER)
+        self.transport.close()
 
-def bounded(max_receive_seconds: float) -> type[Connection]:
-    """Return the connections of a server that waits so many seconds for a request to come whole."""
+    async def _answer_probes(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request on one of the spare connections: in place of the application."""
+        if scope["path"] in PROBES:
+            await self.config.loaded_app(scope, receive, send)
+            return
+        self.telemetry.refused_connections.inc()
+        id_ = name_request(scope).decode()
+        headers = {**headers_for(scope["path"]), **_RETRY_AFTER, HEADER: id_}
+        answer = respond(Request(scope), TOO_MANY_CONNECTIONS, self._too_many, headers=headers)
+        await answer(scope, receive, send)
+
+    @property
+    def _too_many(self) -> str:
+        return f"{self.max_connections} connections are open already; try again in a moment"
+
+    def _tell(self, answer: Answer, reason: str, more: Mapping[str, str] | None = None) -> None:
+        id_ = (id_of(self.scope) if self._in_body else None) or fresh_id()
+        path = self.scope["path"] if self._in_body else ""
+        request = Request({"type": "http", "path": path, "state": {"request_id": id_}})
+        headers = {"Connection": "close", HEADER: id_, **(more or {})}
+        response = respond(request, answer, reason, headers=headers)
+        lines = [b"%s: %s\r\n" % header for header in response.raw_headers]
+        head = [STATUS_LINE[answer.status], *lines, b"\r\n"]
+        self.transport.write(b"".join([*head, bytes(response.body)]))
+
+
+def bounded(settings: Settings, telemetry: Telemetry) -> type[Connection]:
+    """Return the connections of a server that keeps these bounds, and counts what they are."""
 
     class Bounded(Connection):
         pass
 
-    Bounded.max_receive_seconds = max_receive_seconds
+    Bounded.telemetry = telemetry
+    Bounded.max_connections = settings.max_connections
+    Bounded.max_receive_seconds = settings.max_receive_seconds
     return Bounded

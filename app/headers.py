@@ -1,17 +1,22 @@
-"""Headers of every answer that tell browsers what not to do with it."""
+"""Headers of every answer: what browsers are not to do with it, and the request's id."""
 
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.request_ids import HEADER, RAW_HEADER, name_request
 
 PAGES = {"/docs", "/docs/oauth2-redirect", "/redoc"}
 """Pages that come with scripts inside, which nobody but the framework writes."""
 
 REQUEST_HEADERS = (
     *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
-    *("X-Timeout-Ms", "Inference-Header-Content-Length"),
+    *("X-Timeout-Ms", HEADER, "Inference-Header-Content-Length"),
 )
-ANSWER_HEADERS = ("Location", "Retry-After", "WWW-Authenticate", "Inference-Header-Content-Length")
+ANSWER_HEADERS = (
+    *("Location", "Retry-After", "WWW-Authenticate", HEADER),
+    "Inference-Header-Content-Length",
+)
 """What pages of other origins may send and read, where settings name such origins."""
 
 _POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
@@ -45,7 +50,7 @@ _RAW_USUAL, _RAW_OF_PAGES = _raw(_USUAL), _raw(_OF_PAGES)
 
 
 class AddHeaders:
-    """ASGI middleware that adds these headers to every answer.
+    """ASGI middleware that gives each request its id, and adds these headers to every answer.
 
     Args:
         app: what it wraps.
@@ -59,6 +64,7 @@ class AddHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        id_ = name_request(scope)
 
         async def add(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -69,6 +75,7 @@ class AddHeaders:
                 else:
                     headers.append(_NO_STORE)
                 headers += _RAW_OF_PAGES if scope["path"] in PAGES else _RAW_USUAL
+                headers.append((RAW_HEADER, id_))
                 message["headers"] = headers
             await send(message)
 

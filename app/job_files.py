@@ -39,7 +39,7 @@ class JobFiles:
         return id_ in self._requests or self._files.exists(_request_name(id_))
 
     def request(self, id_: str) -> dict[str, Any]:
-        """Return what was asked for: ``id``, ``recipe`` and ``created_at``.
+        """Return what was asked for: ``id``, ``recipe``, ``created_at``, ``request_id`` if known.
 
         Raises:
             JobNotFound: no job has this id.

@@ -60,7 +60,11 @@ class Jobs:
         self._files = JobFiles(store.files)
 
     def accept(
-        self, recipe: Recipe, idempotency_key: str | None, max_unfinished: int
+        self,
+        recipe: Recipe,
+        idempotency_key: str | None,
+        max_unfinished: int,
+        request_id: str | None = None,
     ) -> tuple[Job, bool]:
         """Write a job down; from then on it is not lost.
 
@@ -68,6 +72,7 @@ class Jobs:
             recipe: checked.
             idempotency_key: two requests with the same key are one job.
             max_unfinished: how many jobs may be queued or running.
+            request_id: of the request that asks, for whoever follows it into the worker's log.
 
         Returns:
             The job, and whether it is new.
@@ -83,11 +88,14 @@ class Jobs:
             "id": id_.hex,
             "recipe": recipe.to_dict(),
             "created_at": datetime.now(UTC).isoformat(),
+            **({"request_id": request_id} if request_id else {}),
         }
         if not self._files.exists(id_.hex):
             if len(self.unfinished()) >= max_unfinished:
                 raise TooBusy(f"{max_unfinished} jobs are queued or running; cancel one or wait")
             if self._files.accept(id_.hex, request):
+                about = {"job": id_.hex, "status": "queued"}
+                _log.info("job %s is queued: it was accepted", id_.hex, extra=about)
                 # Not ``get``, which would need Redis.
                 return _with_history(job_of(request, Glance()), []), True
         if self._files.request(id_.hex)["recipe"] != json.loads(json.dumps(request["recipe"])):
@@ -106,6 +114,15 @@ class Jobs:
             return outcome
         job = _with_history(job_of(request, self.pieces.look(id_)), self.states.changes(id_))
         return self._files.outcome(id_) or job  # it may have ended between the two looks
+
+    def request_id(self, id_: str) -> str | None:
+        """Return the id of the request that asked for a job, if it is known.
+
+        Raises:
+            JobNotFound: there is none with this id.
+        """
+        id_of_request: str | None = self._files.request(id_).get("request_id")
+        return id_of_request
 
     def has_ended(self, id_: str) -> bool:
         """Say whether a job has an outcome."""
@@ -204,6 +221,8 @@ class Jobs:
         outcome = self._files.end(ours)
         if outcome.finished_at == ours.finished_at:
             about = {"job": job.id, "status": status}
+            if job.ensemble is not None:
+                about["ensemble"] = job.ensemble
             _log.info(
                 "job %s %s%s", job.id, status, f": {error.detail}" if error else "", extra=about
             )

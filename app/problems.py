@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from app.headers import headers_for
 from app.recipe_request import TEACHER_KINDS
+from app.request_ids import HEADER, id_of
 from app.schemas import FieldError, Problem
 from models import errors
 
@@ -76,6 +77,9 @@ SCOPE_NEEDED = Answer(403, "scope-needed", "The key does not allow this")
 TOO_MANY_REQUESTS = Answer(429, "too-many-requests", "The key is used too often")
 """What is answered at the door (``app/doors.py``)."""
 
+TOO_MANY_CONNECTIONS = Answer(503, "too-many-connections", "Too many connections are open")
+"""What a connection too many is answered (``app/connections.py``)."""
+
 POISON = Answer(503, "poison", "The job cannot be run")
 
 INTERNAL = Answer(500, "internal-error", "Something nobody expected happened")
@@ -95,14 +99,20 @@ HTTP_ANSWERS: Mapping[int, Answer] = {
 """What the web framework and the connection itself refuse."""
 
 
-def problem(answer: Answer, detail: str, fields: list[FieldError] | None = None) -> Problem:
-    """Return the problem details of an answer."""
+def problem(
+    answer: Answer,
+    detail: str,
+    fields: list[FieldError] | None = None,
+    request_id: str | None = None,
+) -> Problem:
+    """Return the problem details of an answer; those of a fault of ours name the request."""
     return Problem(
         type=type_uri(answer),
         title=answer.title,
         status=answer.status,
         detail=detail,
         errors=fields,
+        request_id=request_id if answer.status >= 500 else None,
     )
 
 
@@ -119,10 +129,12 @@ def respond(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the response that tells a problem to whoever made a request."""
-    body: dict[str, Any] = problem(answer, detail, fields).model_dump(exclude_none=True)
+    told = problem(answer, detail, fields, id_of(request.scope))
+    body: dict[str, Any] = told.model_dump(exclude_none=True)
     media_type = MEDIA_TYPE
     if request.scope["path"] == "/v2" or request.scope["path"].startswith("/v2/"):
-        body, media_type = {"error": f"{answer.title}: {detail}"}, "application/json"
+        which = f" (request {told.request_id})" if told.request_id else ""
+        body, media_type = {"error": f"{answer.title}: {detail}{which}"}, "application/json"
     # ASCII, since what a client sent may be quoted in it and need not be encodable.
     return Response(json.dumps(body), answer.status, headers, media_type)
 
@@ -172,7 +184,7 @@ def install(app: FastAPI) -> None:
     async def unexpected(request: Request, _: Exception) -> Response:
         # The framework logs it, with its traceback, once this is sent.
         # Sent from outside of all middleware, so the headers of every answer are set here.
-        headers = headers_for(request.scope["path"])
+        headers = {**headers_for(request.scope["path"]), HEADER: id_of(request.scope) or ""}
         return respond(request, INTERNAL, "the service's log has it", headers=headers)
 
     @app.exception_handler(RedisError)

@@ -88,7 +88,7 @@ def job_of(request: dict[str, Any], glance: Glance) -> Job:
     """Return an unfinished job.
 
     Args:
-        request: its ``id``, ``recipe`` and ``created_at``.
+        request: its ``id``, ``recipe`` and ``created_at``, and its ``request_id`` if it has one.
         glance: what is known of its pieces and workers.
     """
     recipe = request["recipe"]
@@ -116,6 +116,7 @@ def job_of(request: dict[str, Any], glance: Glance) -> Job:
             for index in range(recipe["members"])
         ],
         plan=glance.plan,
+        request_id=request.get("request_id"),
         created_at=request["created_at"],
         started_at=datetime.fromisoformat(glance.started_at) if glance.started_at else None,
     )

@@ -78,6 +78,7 @@ class Job(BaseModel):
     metrics: dict[str, Any] | None = None
     error: JobError | None = None
     history: list[StateChange] = Field([], description="its states so far, the first one first")
+    request_id: str | None = Field(None, description="`X-Request-ID` of what asked for it")
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -269,3 +270,4 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[FieldError] | None = None
+    request_id: str | None = Field(None, description="of a fault of ours: what the log calls it")

@@ -22,6 +22,7 @@ from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
 from app.counts import CountsCollector
 from app.doors import CheckKeys
+from app.followers import Followers
 from app.headers import ANSWER_HEADERS, REQUEST_HEADERS, AddHeaders
 from app.jobs import Jobs
 from app.keys import read_keyring
@@ -50,6 +51,7 @@ class Service:
         jobs: records of all jobs.
         serving: the ensemble that answers.
         telemetry: metrics.
+        followers: clients that follow jobs.
         batcher: the queue in front of the engine.
         engine: threads that ask the ensemble, one for each batch under way.
         decoders: threads that decode pictures, one for each core.
@@ -61,6 +63,7 @@ class Service:
     jobs: Jobs
     serving: Serving
     telemetry: Telemetry
+    followers: Followers
     batcher: Batcher[How, Picture, Answer]
     engine: ThreadPoolExecutor
     decoders: ThreadPoolExecutor
@@ -80,6 +83,7 @@ def build_service(settings: Settings) -> Service:
         jobs=jobs,
         serving=Serving(store, engine_cores),
         telemetry=telemetry,
+        followers=Followers(settings.max_followers),
         batcher=build_batcher(settings, telemetry, engine, engine_cores.count),
         engine=engine,
         decoders=ThreadPoolExecutor(usable_cores(), "decode"),

@@ -59,6 +59,12 @@ class Settings(BaseSettings):
     max_receive_seconds: float = Field(
         60.0, gt=0, description="time for a request to come whole, head and body; then 408"
     )
+    max_connections: int = Field(
+        512, ge=1, description="open connections; a new one more is told 503 and closed"
+    )
+    max_followers: int = Field(
+        100, ge=1, description="clients of GET /jobs/<id>/events at once; then 429"
+    )
     max_waiting_pictures: int = Field(
         1024, ge=1, description="pictures that wait for the engine; then 429"
     )

@@ -32,14 +32,15 @@ def distill_job(id_: str) -> None:
     who = f"worker {platform.node()}:{os.getpid()}"
     with closing(connect(settings)) as redis, all_lines_have(job=id_):
         jobs = Jobs(store, redis, settings.lease_seconds, who)
-        do_job(
-            id_,
-            jobs,
-            store,
-            settings.data,
-            stopping=lambda: bool(stopping.value),
-            limit_bytes=settings.memory_limit_bytes,
-        )
+        with all_lines_have(request=jobs.request_id(id_)):
+            do_job(
+                id_,
+                jobs,
+                store,
+                settings.data,
+                stopping=lambda: bool(stopping.value),
+                limit_bytes=settings.memory_limit_bytes,
+            )
 
 
 def enqueue(id_: str) -> None:

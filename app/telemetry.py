@@ -56,6 +56,16 @@ class Telemetry:
             "stillhouse_rejected_requests", "Requests refused or given up for want of time",
             ["reason"], registry=self.registry,
         )  # fmt: skip
+        self.connections = Gauge(
+            "stillhouse_connections", "Connections that are open", registry=self.registry
+        )
+        self.refused_connections = Counter(
+            "stillhouse_refused_connections", "Connections closed because too many were open",
+            registry=self.registry,
+        )  # fmt: skip
+        self.followers = Gauge(
+            "stillhouse_followers", "Clients that follow jobs", registry=self.registry
+        )
         self.key_requests = Counter(
             "stillhouse_key_requests", "Requests by the name of their key", ["key"],
             registry=self.registry,

@@ -106,7 +106,8 @@ def _build_all(ensemble: Ensemble, cores: Cores) -> tuple[dict[str, Engine], dic
             reasons[name] = engine.reason
         elif wrong := _misanswers(engine, ensemble):
             reasons[name] = wrong
-            _log.error("%s: %s", ensemble.manifest.id, wrong)
+            id_ = ensemble.manifest.id
+            _log.error("%s: %s", id_, wrong, extra={"ensemble": id_})
         else:
             built[name] = engine
     return built, reasons
@@ -140,7 +141,8 @@ def _kept(ensemble: Ensemble, cores: Cores, files: Files, place: str) -> Choice 
 
 def _log_choice(ensemble: Ensemble, choice: Choice) -> Choice:
     names = f"{choice.default.name} answers, {choice.exact.name} exactly, {choice.fast.name} fast"
-    _log.info("%s: %s; %s", ensemble.manifest.id, names, "; ".join(choice.reasons.values()) or "-")
+    id_, reasons = ensemble.manifest.id, "; ".join(choice.reasons.values()) or "-"
+    _log.info("%s: %s; %s", id_, names, reasons, extra={"ensemble": id_})
     return choice
 
 

@@ -75,7 +75,8 @@ class Store:
             try:
                 found.append(self.manifest(id_))
             except CorruptArtefact as error:
-                _log.error("ensemble %s is left out of the list: %s", id_, error)
+                told = "ensemble %s is left out of the list: %s"
+                _log.error(told, id_, error, extra={"ensemble": id_})
         return sorted(found, key=lambda manifest: (manifest.created_at, manifest.id), reverse=True)
 
     def manifest(self, id_: str) -> EnsembleManifest:

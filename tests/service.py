@@ -4,7 +4,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import numpy as np
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 from redis import Redis
 
@@ -43,11 +44,12 @@ def settings_for(folder: Path, redis_url: str, **changes: Any) -> Settings:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[httpx.Client]:
-    """Serve the application on a free port and give a client of it."""
+def running(settings: Settings, application: FastAPI | None = None) -> Iterator[httpx.Client]:
+    """Serve the application, or one made of it, on a free port and give a client of it."""
+    application = application or create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
-        http=bounded(settings.max_receive_seconds),
+        application,
+        http=bounded(settings, application.state.service.telemetry),
         port=0,
         log_config=None,
         access_log=False,
@@ -125,10 +127,15 @@ def ask(client: httpx.Client, *files: bytes | tuple[str, bytes], **query: Any) -
     return answer
 
 
-def post(client: httpx.Client, recipe: Any = None, key: str | None = None) -> httpx.Response:
+def post(
+    client: httpx.Client,
+    recipe: Any = None,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.Response:
     """Ask for an ensemble."""
-    headers = {} if key is None else {"Idempotency-Key": key}
-    return client.post("/jobs/distill", json=recipe or {}, headers=headers)
+    once = {} if key is None else {"Idempotency-Key": key}
+    return client.post("/jobs/distill", json=recipe or {}, headers={**once, **(headers or {})})
 
 
 def accepted(client: httpx.Client, recipe: Any = None) -> str:

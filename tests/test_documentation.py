@@ -16,6 +16,7 @@ from app.problems import (
     POISON,
     QUEUE_UNAVAILABLE,
     SCOPE_NEEDED,
+    TOO_MANY_CONNECTIONS,
     TOO_MANY_REQUESTS,
 )
 from app.scopes import need_of
@@ -48,7 +49,8 @@ def test_every_call_has_a_heading() -> None:
 
 def test_every_problem_type_is_explained() -> None:
     at_the_door = (KEY_NEEDED, SCOPE_NEEDED, TOO_MANY_REQUESTS)
-    others = (*HTTP_ANSWERS.values(), INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE, *at_the_door)
+    alone = (INVALID_REQUEST, POISON, QUEUE_UNAVAILABLE, TOO_MANY_CONNECTIONS)
+    others = (*HTTP_ANSWERS.values(), *alone, *at_the_door)
     missing = {a.type for a in (*ANSWERS.values(), *others) if f"`{a.type}`" not in HTTP}
     assert missing == set()
 

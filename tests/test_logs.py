@@ -22,7 +22,7 @@ with all_lines_have(job="j1"):
     try:
         raise KeyError("lost")
     except KeyError:
-        log.exception("it failed")
+        log.exception("it failed with %s", "j1")
 log.info("over")
 """
 
@@ -40,7 +40,7 @@ def printed(log_format: str) -> list[str]:
 
 def test_people_read_messages() -> None:
     lines = printed("text")
-    assert lines[:4] == ["begun 1", "a", "b", "it failed"]
+    assert lines[:4] == ["begun 1", "a", "b [job j1]", "it failed with j1"]
     assert lines[-2:] == ["KeyError: 'lost'", "over"]
 
 

@@ -24,7 +24,7 @@ CONTRACT = {
     ("GET", "/jobs"): {200, 404, 422, 503},
     ("GET", "/jobs/{id}"): {200, 404, 422, 503},
     ("DELETE", "/jobs/{id}"): {202, 404, 409, 422, 503},
-    ("GET", "/jobs/{id}/events"): {200, 404, 422, 503},
+    ("GET", "/jobs/{id}/events"): {200, 404, 422, 429, 503},
     ("GET", "/ensembles"): {200, 503},
     ("GET", "/ensembles/{id}"): {200, 404, 422, 503},
     ("GET", "/ensembles/{id}/report"): {200, 404, 422, 503},

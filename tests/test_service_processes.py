@@ -150,6 +150,22 @@ def test_from_a_recipe_to_answers(service: Launcher) -> None:
     assert service.client.get("/classes").json()["classes"] == list(COLOURS)
 
 
+def test_a_request_can_be_followed_into_the_worker(service: Launcher) -> None:
+    recipe = {**TINY, "name": "followed", "members": 1, "promote": "never"}
+    named = {"X-Request-ID": "follow-me"}
+    id_ = service.client.post("/jobs/distill", json=recipe, headers=named).json()["id"]
+    assert ended(service, id_)["status"] == "succeeded"
+    service.wait_for_line(f"job {id_} succeeded")
+    mine = f"[request follow-me, job {id_}]"
+    told = [line.strip() for line in service.lines if id_ in line]
+    assert f"api | job {id_} is queued: it was accepted [request follow-me]" in told
+    by_worker = [line for line in told if line.startswith("worker | ")]
+    assert len([line for line in by_worker if f"job {id_}: member 0 " in line]) == 2
+    assert any(line.startswith("worker | training followed: ") for line in by_worker)
+    for line in by_worker:
+        assert line.endswith(("[request follow-me]", mine))
+
+
 def test_a_running_job_tells_how_far_it_is_and_can_be_cancelled(service: Launcher) -> None:
     id_ = post(service, {**TINY, "epochs": 5000})
 

@@ -28,6 +28,8 @@ OTHERS = {
     "max_request_bytes": 4,
     "max_recipe_bytes": 5,
     "max_receive_seconds": 2.5,
+    "max_connections": 7,
+    "max_followers": 8,
     "max_waiting_pictures": 5,
     "engine_threads": 3,
     "predict_mode": "cascade",

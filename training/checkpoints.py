@@ -91,7 +91,8 @@ class Checkpoints:
                 tensors = read_tensors(self._files, self._folder, record)
                 curve = tuple(EpochDone(part=part, **epoch) for epoch in manifest["curve"])
             except (CorruptArtefact, KeyError, TypeError) as error:
-                _log.warning("damaged checkpoint of %s, using the one before: %s", part, error)
+                told = "damaged checkpoint of %s, using the one before: %s"
+                _log.warning(told, part, error, extra={"part": str(part)})
                 continue
             return Checkpoint(_with(tensors, "weights."), _with(tensors, "momentum."), curve)
         return None

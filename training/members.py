@@ -52,7 +52,8 @@ def finished_member(work: Work, part: Part) -> FinishedMember | None:
     except FileNotFoundError:
         return None
     except CorruptArtefact as error:
-        _log.warning("a damaged %s has to be finished again: %s", part, error)
+        about = {"part": str(part)}
+        _log.warning("a damaged %s has to be finished again: %s", part, error, extra=about)
         return None
     return found
 

@@ -30,6 +30,7 @@ def metrics(service: ServiceDependency) -> Response:
     """Metrics for Prometheus."""
     telemetry = service.telemetry
     telemetry.swaps.set(service.serving.swaps)
+    telemetry.followers.set(service.followers.count)
     telemetry.waiting_pictures.set(service.batcher.waiting)
     telemetry.unfinished_jobs.set(len(service.jobs.unfinished()))
     try:

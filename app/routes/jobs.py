@@ -4,17 +4,19 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from kombu.exceptions import OperationalError
 
 from app.events import follow_job
 from app.recipe_request import RecipeRequest
+from app.request_ids import id_of
 from app.routes.json_bodies import JsonRoute
 from app.routes.responses import problems
 from app.schemas import Job, JobPage, JobStatus
 from app.service import ServiceDependency
 from app.tasks import enqueue
+from models.errors import TooBusy
 from training.feasible import check_against_data
 from training.recipe import EnsembleTeacher
 
@@ -27,6 +29,7 @@ _EVENT_ID = r"^\d{1,15}-\d{1,9}$"
 @router.post("/distill", status_code=202, responses=problems(400, 409, 413, 422, 429, 503, 507))
 def distill(
     recipe_request: RecipeRequest,
+    request: Request,
     response: Response,
     service: ServiceDependency,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
@@ -36,7 +39,7 @@ def distill(
     teachers = [each for each in recipe.teacher if isinstance(each, EnsembleTeacher)]
     check_against_data(recipe, teachers, service.settings.data, service.store)
     limit = service.settings.max_unfinished_jobs
-    job, new = service.jobs.accept(recipe, idempotency_key, limit)
+    job, new = service.jobs.accept(recipe, idempotency_key, limit, id_of(request.scope))
     response.headers["Location"] = f"/jobs/{job.id}"
     if new:
         try:
@@ -74,7 +77,22 @@ def _known_job(id: str, service: ServiceDependency) -> Job:  # noqa: A002
     return service.jobs.get(id)
 
 
-@router.get("/{id}/events", response_class=EventSourceResponse, responses=problems(404, 422, 503))
+async def _place_to_follow(service: ServiceDependency) -> AsyncIterator[None]:
+    # For the same reason; what is behind the block is done when the stream has ended.
+    try:
+        with service.followers.another():
+            yield
+    except TooBusy:
+        service.telemetry.rejected.labels("too-many-followers").inc()
+        raise
+
+
+@router.get(
+    "/{id}/events",
+    response_class=EventSourceResponse,
+    responses=problems(404, 422, 429, 503),
+    dependencies=[Depends(_place_to_follow)],
+)
 async def job_events(
     job: Annotated[Job, Depends(_known_job)],
     service: ServiceDependency,
