@@ -21,7 +21,9 @@ from training.recipe import TrainedTeacher
 
 LONG = replace(RECIPE, members=1, teacher=(TrainedTeacher("resnet8", 5000),))
 SHORT = replace(LONG, teacher=(TrainedTeacher("resnet8", 4),))
-ANOTHER = {"seed": 1}  # which is no field of the teacher's
+
+
+# Jobs here have seeds of their own, which are no teacher's.
 
 
 def training(jobs: Jobs, id_: str) -> bool:
@@ -31,7 +33,7 @@ def training(jobs: Jobs, id_: str) -> bool:
 def test_a_job_waits_for_the_teacher_that_another_trains(
     jobs: Jobs, store: Store, data: Path, redis: Redis
 ) -> None:
-    first, second = accept(jobs, LONG), accept(jobs, replace(LONG, **ANOTHER))
+    first, second = accept(jobs, LONG), accept(jobs, replace(LONG, seed=1))
     one = begin(first, jobs, store, data, name="one")
     wait_until(lambda: training(jobs, first))
 
@@ -58,7 +60,7 @@ def test_a_job_waits_for_the_teacher_that_another_trains(
 def test_one_worker_does_both_jobs_and_trains_the_teacher_once(
     jobs: Jobs, store: Store, data: Path, redis: Redis
 ) -> None:
-    ids = [accept(jobs, SHORT), accept(jobs, replace(SHORT, **ANOTHER))]
+    ids = [accept(jobs, SHORT), accept(jobs, replace(SHORT, seed=1))]
     ended = [work(id_, jobs, store, data) for id_ in ids]
     assert [job.status for job in ended] == ["succeeded", "succeeded"]
     assert [job.teachers[0].epoch for job in ended] == [4, 4]
@@ -73,7 +75,7 @@ def test_the_teacher_is_given_back_before_the_members_are_trained(
     jobs: Jobs, store: Store, data: Path
 ) -> None:
     first = accept(jobs, replace(LONG, teacher=(TrainedTeacher("resnet8", 60),), epochs=5000))
-    second = accept(jobs, replace(LONG, teacher=(TrainedTeacher("resnet8", 60),), **ANOTHER))
+    second = accept(jobs, replace(LONG, teacher=(TrainedTeacher("resnet8", 60),), seed=1))
     one = begin(first, jobs, store, data, name="one")
     wait_until(lambda: training(jobs, first))
     assert work(second, jobs, store, data, lambda: training(jobs, second)).status == "queued"
@@ -89,7 +91,7 @@ def test_who_was_shut_out_leaves_what_its_successor_makes(
     jobs: Jobs, store: Store, data: Path, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    first, second = accept(jobs, SHORT), accept(jobs, replace(SHORT, **ANOTHER))
+    first, second = accept(jobs, SHORT), accept(jobs, replace(SHORT, seed=1))
     held_up, go_on_now = threading.Event(), threading.Event()
 
     def hold_up() -> bool:
@@ -109,7 +111,7 @@ def test_who_was_shut_out_leaves_what_its_successor_makes(
     assert ended.status == "succeeded"
     assert "are in other hands" in caplog.text or "is in other hands now" in caplog.text
     alone = distill(
-        replace(SHORT, **ANOTHER),
+        replace(SHORT, seed=1),
         data,
         Store(store.files.path("alone")),
         "x",
