@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from models.resnet import is_network, network_names
-from models.store import ID_PATTERN
+from models.names import ID_PATTERN, is_network, network_names
 from training.bounds import BOUNDS
 from training.recipe import (
     NAME_PATTERN,

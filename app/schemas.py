@@ -95,6 +95,9 @@ class JobPage(BaseModel):
     next_cursor: str | None = Field(None, description="``cursor`` of the next page, if any")
 
 
+PART = "file"
+"""The name of every picture's part in a multipart body."""
+
 TIMEOUT_HEADER = "X-Timeout-Ms"
 TIMEOUT_MS = 10_000
 
