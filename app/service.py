@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
 
 import app.tasks
-from app import problems
+from app import __version__, problems
 from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
 from app.counts import CountsCollector
@@ -149,7 +149,7 @@ def create_app(settings: Settings) -> FastAPI:
     application = FastAPIOffline(
         title="Stillhouse",
         summary="Distils ensembles of small image networks and serves them.",
-        version="0.1.0",
+        version=__version__,
         lifespan=lifespan,
     )
     application.state.service = service
