@@ -62,6 +62,13 @@ def distill_command(
     return follow(service, job.id)
 
 
+def show_plan(service: Stillhouse, asked: Mapping[str, Any], *, as_json: bool) -> int:
+    """Print what a recipe would take."""
+    found = service.plan(asked)
+    click.echo(json.dumps(found))
+    return 0
+
+
 def _read(file: IO[str] | None) -> dict[str, Any]:
     if file is None:
         return {}

@@ -75,9 +75,8 @@ def packages(lock: Path) -> Finding:
     """Compare the packages that are installed with those of the lock."""
     if not lock.exists():
         return Finding("packages", "warn", f"there is no {lock} to compare with")
-    wanted = [
-        Requirement(line) for line in re.findall(r"^[\w.-]+==[^\\\n]+", lock.read_text(), re.MULTILINE)
-    ]
+    lines = re.findall(r"^[\w.-]+==[^\\\n]+", lock.read_text(), re.MULTILINE)
+    wanted = [Requirement(line) for line in lines]
     wanted = [each for each in wanted if each.marker is None or each.marker.evaluate()]
     missing, other = [], []
     for each in wanted:

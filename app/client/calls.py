@@ -17,12 +17,14 @@ from app.schemas import (
     Classes,
     EnsembleDetail,
     EnsembleList,
+    EnsembleSummary,
     Health,
     Job,
     JobPage,
     JobStatus,
     Mode,
     Predictions,
+    PresetList,
     ServingChange,
 )
 
@@ -112,6 +114,20 @@ class Calls:
         )
 
     @Call
+    def presets(self) -> Request[PresetList]:
+        """Return recipes to start from; the first is taken if none is named."""
+        return Request("GET", "/presets", PresetList.model_validate_json)
+
+    @Call
+    def plan(self, recipe: Recipe | None = None, /, **fields: Any) -> Request[dict[str, Any]]:
+        """Return what a job of this recipe would take; takes what ``distill`` does, starts nothing.
+
+        Raises:
+            Invalid: the recipe cannot work; names each field.
+        """
+        return Request("POST", "/jobs/plan", _object, json=_fields(recipe, fields))
+
+    @Call
     def job(self, id: str) -> Request[Job]:  # noqa: A002  # the contract's word
         """Return a job: how far it is, or how it ended."""
         return Request("GET", f"/jobs/{_part(id)}", Job.model_validate_json)
@@ -182,6 +198,22 @@ class Calls:
             f"/ensembles/{_part(id)}/archive",
             lambda _: file,
             download=file,
+            silence_seconds=LOADING_SECONDS,
+        )
+
+    @Call
+    def import_(self, path: str | os.PathLike[str]) -> Request[EnsembleSummary]:
+        """Bring in an ensemble that was exported and return what it is; it does not serve by that.
+
+        Raises:
+            OSError: the file cannot be read.
+            Conflict: another ensemble has its id.
+        """
+        return Request(
+            "POST",
+            "/ensembles",
+            EnsembleSummary.model_validate_json,
+            upload=Path(path),
             silence_seconds=LOADING_SECONDS,
         )
 
