@@ -26,6 +26,9 @@ LOOK_SECONDS = 1.0
 HEAD_LINES = 6
 """Of a screen, beside the bars."""
 
+FIGURES_WIDTH = 54
+"""Of a screen, beside a bar: name, epochs, loss, accuracy."""
+
 
 @click.command(
     "follow",
@@ -49,6 +52,7 @@ def follow(service: Stillhouse, id_: str) -> int:
     """Show a job until it has ended, and return the exit status."""
     job = service.job(id_)
     lines = not sys.stdout.isatty()
+    back = f"the job goes on; 'stillhouse follow {id_}' comes back to it"
     try:
         with nullcontext() if lines else _Bars(service, job) as bars:
             for progress in service.follow(id_):
@@ -61,8 +65,11 @@ def follow(service: Stillhouse, id_: str) -> int:
                         elif bars is not None:
                             bars.show(job)
     except KeyboardInterrupt:
-        tell(f"the job goes on; 'stillhouse follow {id_}' comes back to it")
+        tell(back)
         return INTERRUPTED
+    except Unreachable:
+        tell(back)
+        raise
     show_job(service.job(id_))
     return 0 if job.status == "succeeded" else FAILED
 
@@ -87,7 +94,8 @@ class _Bars:
         self._job = job
         self._note = ""
         self._end = threading.Event()
-        self._live = Live(console=screen(), get_renderable=self._draw, refresh_per_second=4)
+        self._screen = screen()
+        self._live = Live(console=self._screen, get_renderable=self._draw, refresh_per_second=4)
         self._thread = threading.Thread(target=self._look)
 
     def __enter__(self) -> Self:
@@ -126,13 +134,14 @@ class _Bars:
         title = Text.assemble((job.id, "bold"), f"  {job.status}  {workers}")
         whole = _grid()
         figures = f"{job.progress:.0%}", f"{left} left" if left else ""
-        whole.add_row("all", _bar(job.progress), *figures)
+        width = self._screen.width
+        whole.add_row("all", _bar(job.progress, width), *figures)
         parts = [("teacher", each) for each in job.teachers]
         parts += [("member", each) for each in job.members]
-        shown, hidden = _most_telling(parts, self._live.console.height - HEAD_LINES)
+        shown, hidden = _most_telling(parts, self._screen.height - HEAD_LINES)
         bars = _grid()
         for role, part in shown:
-            bars.add_row(f"{role} {part.index}", _bar(part.progress), *_figures(part))
+            bars.add_row(f"{role} {part.index}", _bar(part.progress, width), *_figures(part))
         last = [Text(told, style="dim") for told in (hidden, self._note) if told]
         return Group(title, whole, bars, *last)
 
@@ -140,15 +149,16 @@ class _Bars:
 def _grid() -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(min_width=10, no_wrap=True)
-    grid.add_column(width=30)
+    grid.add_column()
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     return grid
 
 
-def _bar(share: float) -> ProgressBar:
-    return ProgressBar(total=1.0, completed=share, width=30)
+def _bar(share: float, screen_width: int) -> ProgressBar:
+    width = min(30, max(4, screen_width - FIGURES_WIDTH))
+    return ProgressBar(total=1.0, completed=share, width=width, complete_style="cyan")
 
 
 def _figures(part: NetworkProgress) -> tuple[str, str, str]:

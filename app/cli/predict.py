@@ -24,6 +24,9 @@ STDIN = "-"
 AT_ONCE = 16
 """Requests on their way; the service answers them in batches."""
 
+ALONE = "picture 0 (picture-0): "
+"""How the service speaks of the only picture of a request; here it has its own name."""
+
 OF_THE_PICTURE = {
     "invalid-picture",
     "unreadable-picture",
@@ -117,7 +120,7 @@ def _ask(service: Stillhouse, names: Iterable[str], asked: dict[str, Any]) -> It
         except Refused as error:
             if error.kind not in OF_THE_PICTURE:
                 raise
-            return Answered(name, None, error.detail)
+            return Answered(name, None, error.detail.removeprefix(ALONE))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:

@@ -137,7 +137,8 @@ class AsyncStillhouse(Calls):
             try:
                 async with aclosing(self._listen(following)) as heard:
                     async for progress in heard:
-                        patience.reset()
+                        if following.advanced:  # else it will never end
+                            patience.reset()
                         yield progress
                 if not following.ended:
                     raise Unreachable(f"{self.url} has closed the connection")

@@ -138,7 +138,8 @@ class Stillhouse(Calls):
         while not following.ended:
             try:
                 for progress in self._listen(following):
-                    patience.reset()
+                    if following.advanced:  # else it will never end
+                        patience.reset()
                     yield progress
                 if not following.ended:
                     raise Unreachable(f"{self.url} has closed the connection")

@@ -42,13 +42,14 @@ class Following:
 
     Attributes:
         last_event_id: of the last event that was read; asking from there misses none.
+        advanced: whether the last event that was read is another than the one before.
         ended: whether the job has, so that nothing more will come.
     """
 
     def __init__(self, id_: str, last_event_id: str | None) -> None:
         self._path = events_path(id_)
         self.last_event_id = last_event_id
-        self.ended = False
+        self.advanced = self.ended = False
 
     @property
     def request(self) -> Request[None]:
@@ -76,5 +77,6 @@ class Following:
                     progress = EpochFinished.model_validate_json(event.data)
         except ValidationError as error:
             raise BadAnswer(f"an event is not as its contract says: {event.data[:200]}") from error
+        self.advanced = event.id != self.last_event_id
         self.last_event_id = event.id or self.last_event_id
         return progress
