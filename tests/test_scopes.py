@@ -22,6 +22,7 @@ EXPECTED = {
     ("POST", "/v2/models/{name}/infer"): "predict",
     ("POST", "/v2/models/{name}/versions/{version}/infer"): "predict",
     ("GET", "/presets"): "any key",
+    ("POST", "/jobs/plan"): "train",
     ("POST", "/jobs/distill"): "train",
     ("GET", "/jobs"): "train",
     ("GET", "/jobs/{id}"): "train",

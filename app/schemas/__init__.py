@@ -35,7 +35,7 @@ from app.schemas.problems import (
     FieldError,
     Problem,
 )
-from app.schemas.recipes import Preset, PresetList
+from app.schemas.recipes import JobPlan, PictureCounts, Preset, PresetList
 from app.schemas.service import (
     Health,
 )
@@ -55,11 +55,13 @@ __all__ = [
     "Job",
     "JobError",
     "JobPage",
+    "JobPlan",
     "JobPromotion",
     "JobStatus",
     "Mode",
     "NetworkProgress",
     "PartStatus",
+    "PictureCounts",
     "PredictQuery",
     "Prediction",
     "Predictions",
