@@ -9,9 +9,10 @@ import click
 from app.cli.command import Command, Failed
 from app.cli.follow import follow
 from app.cli.recipe_options import fields_given, option_name, recipe_options
-from app.cli.screen import tell
+from app.cli.screen import duration, show_facts, size, tell
 from app.cli.service import failure, with_service
 from app.client import Invalid, Stillhouse
+from app.schemas import JobPlan
 
 
 @click.command(
@@ -48,7 +49,9 @@ def distill_command(
     asked = _read(recipe) | fields_given(options)
     try:
         if only_plan:
-            return show_plan(service, asked, as_json=as_json)
+            plan = service.plan(asked)
+            click.echo(plan.model_dump_json()) if as_json else _show_plan(plan)
+            return 0
         job = service.distill(asked)
     except Invalid as error:
         raise failure(error, fields=option_name) from error
@@ -62,11 +65,24 @@ def distill_command(
     return follow(service, job.id)
 
 
-def show_plan(service: Stillhouse, asked: Mapping[str, Any], *, as_json: bool) -> int:
-    """Print what a recipe would take."""
-    found = service.plan(asked)
-    click.echo(json.dumps(found))
-    return 0
+def _show_plan(found: JobPlan) -> None:
+    recipe, pictures, plan = found.recipe, found.pictures, found.plan
+    split = pictures and f"{pictures.train} to train on, {pictures.validation} held out"
+    at_once = plan and f"{plan['together']} at once, batches of {plan['batch_size']}"
+    memory = (
+        plan and f"{size(plan['peak_bytes'])} of {size(plan['limit_bytes'])} on {plan['device']}"
+    )
+    show_facts(
+        [
+            ("recipe", f"{recipe['members']} × {recipe['student']} on {recipe['dataset']}"),
+            ("pictures", split),
+            ("networks", at_once),
+            ("memory", memory),
+            ("device", plan and plan["device"]),
+            ("takes", duration(found.estimate_seconds) or "nobody knows: nothing was measured yet"),
+            ("measured", found.estimate_from),
+        ]
+    )
 
 
 def _read(file: IO[str] | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from app.schemas import (
     Health,
     Job,
     JobPage,
+    JobPlan,
     JobStatus,
     Mode,
     Predictions,
@@ -119,13 +120,19 @@ class Calls:
         return Request("GET", "/presets", PresetList.model_validate_json)
 
     @Call
-    def plan(self, recipe: Recipe | None = None, /, **fields: Any) -> Request[dict[str, Any]]:
+    def plan(self, recipe: Recipe | None = None, /, **fields: Any) -> Request[JobPlan]:
         """Return what a job of this recipe would take; takes what ``distill`` does, starts nothing.
 
         Raises:
             Invalid: the recipe cannot work; names each field.
         """
-        return Request("POST", "/jobs/plan", _object, json=_fields(recipe, fields))
+        return Request(
+            "POST",
+            "/jobs/plan",
+            JobPlan.model_validate_json,
+            json=_fields(recipe, fields),
+            silence_seconds=LOADING_SECONDS,
+        )
 
     @Call
     def job(self, id: str) -> Request[Job]:  # noqa: A002  # the contract's word
