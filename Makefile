@@ -20,6 +20,8 @@ DEV_READY := .venv/.installed-dev
 PEERS_READY := .venv-peers/.installed
 # Bytecode now, not at the first import: importing torch takes 3 s with it and 5.5 s without.
 INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-bytecode
+# The command `stillhouse`, which runs this checkout; what it needs is installed from the lock.
+INSTALL_COMMAND := $(UV) pip install --python $(BIN)/python --quiet --offline --no-deps --editable .
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint types layers locks advisories lock audit release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile smoke smoke-compose clean
@@ -102,12 +104,14 @@ $(RUNTIME_READY): requirements.lock $(UV_READY)
 	@echo 'Installing what Stillhouse runs on, hashes checked. Most of it is PyTorch: on Linux about'
 	@echo '3 GB to download and 5.3 GB on disk, a minute on a fast line; later runs skip this.'
 	@$(INSTALL) -r requirements.lock
+	@$(INSTALL_COMMAND)
 	@touch $@
 
 $(DEV_READY): requirements-dev.lock requirements.lock $(UV_READY)
 	@echo 'Installing what Stillhouse runs on and its tests need, hashes checked. Most of it is PyTorch:'
 	@echo 'on Linux about 3 GB to download and 5.3 GB on disk, a minute on a fast line; later runs skip this.'
 	@$(INSTALL) -r requirements-dev.lock
+	@$(INSTALL_COMMAND)
 	@touch $(RUNTIME_READY) $@
 
 # The servers to compare with, away from what we ship. PyTorch is not installed again: the .pth file

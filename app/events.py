@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import anyio
 from fastapi.sse import ServerSentEvent
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -31,7 +33,7 @@ async def follow_job(
     at = last_event_id or "0-0"
     stream = f"{PREFIX}{job.id}:events"
     url = cast("SecretStr", service.settings.redis_url).get_secret_value()
-    async with Redis.from_url(url, decode_responses=True, socket_timeout=5 * POLL_SECONDS) as redis:
+    async with _connected(url) as redis:
         while True:
             try:
                 block = None if job.finished else int(POLL_SECONDS * 1000)
@@ -48,6 +50,17 @@ async def follow_job(
             except RedisError as error:
                 _log.warning("events of job %s wait for Redis: %s", job.id, error)
                 await asyncio.sleep(POLL_SECONDS)
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Redis]:
+    redis = Redis.from_url(url, decode_responses=True, socket_timeout=5 * POLL_SECONDS)
+    try:
+        yield redis
+    finally:
+        # Whoever hangs up cancels the waiting, and would cancel the closing too.
+        with anyio.CancelScope(shield=True):
+            await redis.aclose()
 
 
 def _is_last(status: str) -> bool:

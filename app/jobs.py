@@ -17,6 +17,7 @@ begin it, there is to be one, so losing messages, or Redis with all it holds, lo
 import json
 import logging
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import cast
 
@@ -157,6 +158,13 @@ class Jobs:
         """Return the ids of all jobs without an outcome, oldest first."""
         ids = [request["id"] for request in reversed(self._files.requests())]
         return [id_ for id_ in ids if self._files.outcome(id_) is None]
+
+    def succeeded(self) -> Iterator[Job]:
+        """Yield the jobs that ended with an ensemble, newest first; asks nothing of Redis."""
+        for request in self._files.requests():
+            outcome = self._files.outcome(request["id"])
+            if outcome and outcome.status == "succeeded":
+                yield outcome
 
     def cancel(self, id_: str) -> Job:
         """Ask a job to stop; one that nobody works on ends at once.

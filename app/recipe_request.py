@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from models.resnet import is_network, network_names
-from models.store import ID_PATTERN
+from models.names import ID_PATTERN, is_network, network_names
 from training.bounds import BOUNDS
 from training.recipe import (
     NAME_PATTERN,
@@ -103,25 +102,42 @@ TeachersRequest = Annotated[
 class RecipeRequest(Strict):
     """A recipe as posted: the preset, and what is to differ from it."""
 
-    preset: Literal["seed", "default", "strong"] = "default"
-    name: Annotated[str, Field(pattern=f"^({NAME_PATTERN})?$")] = ""
-    dataset: Name = Recipe.dataset
-    student: Network = Recipe.student
+    preset: Annotated[
+        Literal["seed", "default", "strong"], Field(description="what all other fields start from")
+    ] = "default"
+    name: Annotated[
+        str, Field(pattern=f"^({NAME_PATTERN})?$", description="what the ensemble is called")
+    ] = ""
+    dataset: Annotated[Name, Field(description="`cifar100`, or a folder of pictures")] = (
+        Recipe.dataset
+    )
+    student: Annotated[Network, Field(description="network of each member")] = Recipe.student
     members: Annotated[int, _bounded_whole("members")] = Recipe.members
-    teacher: TeachersRequest | None = Field(default_factory=TrainedTeacherRequest)
+    teacher: TeachersRequest | None = Field(
+        default_factory=TrainedTeacherRequest,
+        description="who teaches: networks to train, finished ensembles, or nobody",
+    )
     teacher_views: Annotated[int, _bounded_whole("teacher_views")] = Recipe.teacher_views
     epochs: Annotated[int, _bounded_whole("epochs")] = Recipe.epochs
     batch_size: Annotated[int, _bounded_whole("batch_size")] = Recipe.batch_size
-    optimiser: Optimiser = Recipe.optimiser
+    optimiser: Annotated[Optimiser, Field(description="what takes the steps")] = Recipe.optimiser
     learning_rate: Annotated[float, _bounded("learning_rate")] = Recipe.learning_rate
     muon_learning_rate: Annotated[float, _bounded("muon_learning_rate")] = Recipe.muon_learning_rate
     momentum: Annotated[float, _bounded("momentum")] = Recipe.momentum
-    nesterov: bool = Recipe.nesterov
+    nesterov: Annotated[bool, Field(description="look ahead along the momentum of SGD")] = (
+        Recipe.nesterov
+    )
     weight_decay: Annotated[float, _bounded("weight_decay")] = Recipe.weight_decay
     muon_weight_decay: Annotated[float, _bounded("muon_weight_decay")] = Recipe.muon_weight_decay
-    schedule: Schedule = Recipe.schedule
-    initialisation: Initialisation = Recipe.initialisation
-    distillation_loss: DistillationLoss = Recipe.distillation_loss
+    schedule: Annotated[
+        Schedule, Field(description="how the step size changes over the training")
+    ] = Recipe.schedule
+    initialisation: Annotated[
+        Initialisation, Field(description="how initial weights are drawn")
+    ] = Recipe.initialisation
+    distillation_loss: Annotated[
+        DistillationLoss, Field(description="how members are compared with their teacher")
+    ] = Recipe.distillation_loss
     temperature: Annotated[float, _bounded("temperature")] = Recipe.temperature
     temperature_spread: Annotated[float, _bounded("temperature_spread")] = Recipe.temperature_spread
     distillation_weight: Annotated[float, _bounded("distillation_weight")] = (
@@ -130,15 +146,25 @@ class RecipeRequest(Strict):
     distillation_weight_spread: Annotated[float, _bounded("distillation_weight_spread")] = (
         Recipe.distillation_weight_spread
     )
-    distillation_schedule: DistillationSchedule = Recipe.distillation_schedule
+    distillation_schedule: Annotated[
+        DistillationSchedule,
+        Field(description="how the teacher's weight changes over the training"),
+    ] = Recipe.distillation_schedule
     label_smoothing: Annotated[float, _bounded("label_smoothing")] = Recipe.label_smoothing
-    augmentation: Literal["none", "small_crop_flip", "crop_flip"] = "crop_flip"
-    precision: Precision = Recipe.precision
+    augmentation: Annotated[
+        Literal["none", "small_crop_flip", "crop_flip"],
+        Field(description="how pictures are changed each time they are shown"),
+    ] = "crop_flip"
+    precision: Annotated[
+        Precision, Field(description="of the numbers that networks are trained with")
+    ] = Recipe.precision
     validation_fraction: Annotated[float, _bounded("validation_fraction")] = (
         Recipe.validation_fraction
     )
     seed: Annotated[int, _bounded_whole("seed")] = Recipe.seed
-    promote: Promote = Recipe.promote
+    promote: Annotated[
+        Promote, Field(description="whether the finished ensemble is made the serving one")
+    ] = Recipe.promote
 
     def to_recipe(self) -> Recipe:
         """Return the preset with the posted fields put over it.

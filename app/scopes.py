@@ -13,6 +13,7 @@ TABLE: tuple[tuple[str, str, Need], ...] = (
     ("GET", "/classes", "predict"),
     ("*", "/v2", "predict"),
     ("*", "/v2/.*", "predict"),
+    ("GET", "/presets", "any key"),
     ("*", "/jobs", "train"),
     ("*", "/jobs/.*", "train"),
     ("GET", "/ensembles", "any key"),

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from starlette.middleware.cors import CORSMiddleware
 
 import app.tasks
-from app import problems
+from app import __version__, problems
 from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
 from app.counts import CountsCollector
@@ -126,7 +126,7 @@ ServiceDependency = Annotated[Service, Depends(provide_service)]
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application, which loads the serving ensemble when it starts."""
-    from app.routes import ensembles, health, jobs, predict, v2  # noqa: PLC0415  # they import this module
+    from app.routes import ensembles, health, jobs, predict, recipes, v2  # noqa: PLC0415  # they import this module
 
     service = build_service(settings)
 
@@ -153,7 +153,7 @@ def create_app(settings: Settings) -> FastAPI:
     application = FastAPIOffline(
         title="Stillhouse",
         summary="Distils ensembles of small image networks and serves them.",
-        version="0.1.0",
+        version=__version__,
         lifespan=lifespan,
     )
     application.state.service = service
@@ -184,7 +184,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     application.add_middleware(AddHeaders)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
-    for module in (predict, v2, jobs, ensembles, health):
+    for module in (predict, v2, recipes, jobs, ensembles, health):
         application.include_router(module.router)
     return application
 

@@ -108,7 +108,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup
             signal.signal(number, lambda *_: asked.set())
-    if not _is_free(settings.host, settings.port):
+    if not is_free(settings.host, settings.port):
         say(f"port {settings.port} of {settings.host} is taken; set STILLHOUSE_PORT to another")
         return 1
     with _running(settings) as children:
@@ -186,7 +186,8 @@ def _wait_for_port(port: int, child: Child) -> None:
             time.sleep(0.02)
 
 
-def _is_free(host: str, port: int) -> bool:
+def is_free(host: str, port: int) -> bool:
+    """Say whether nobody listens on a port of one of this machine's addresses."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with closing(socket.socket(family)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

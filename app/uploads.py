@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from app.schemas import PART
 from models.errors import (
     InvalidPicture,
     PictureTooLarge,
@@ -19,9 +20,6 @@ from models.errors import (
     UnsupportedPicture,
 )
 from models.pictures import ACCEPTED, PictureLimits, decode_picture
-
-PART = "file"
-"""The name every picture's part must have."""
 
 _SMALL = PictureLimits(max_bytes=16 * 2**10, max_pixels=64 * 64)
 """Of a picture that is decoded in less than half a millisecond, whatever its file holds."""

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from models.errors import CorruptArtefact
 from models.files import Files
-from models.resnet import ResNet, build_network, is_network
+from models.names import is_network
+from models.resnet import ResNet, build_network
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from models.artefacts import FileRecord
 from models.errors import CorruptArtefact
-from models.resnet import ResNet, is_network
+from models.names import is_network
+from models.resnet import ResNet
 
 FORMAT = 3
 """Version of the manifest; a reader refuses one it does not know."""

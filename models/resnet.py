@@ -18,34 +18,18 @@ the state dict then holds the members' tensors one after another along its first
 Shape legend: m members (1 unless said), n pictures, c channels, h x w pixels, k classes.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-CIFAR_DEPTHS = (8, 14, 20, 26, 32, 44, 56, 110)
-WIDEST = 10
-"""Largest width multiplier of a CIFAR network."""
+from models.names import network_names, parse_network
 
 _IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 Block = Callable[[int, int, int, int], nn.Module]
 """Makes a block from channels in, channels of the stage, stride, and members."""
-
-
-def network_names() -> tuple[str, ...]:
-    """Return the names of all networks of width one, from small to large.
-
-    Every CIFAR network also exists wider, as ``<name>x2`` to ``<name>x10``.
-    """
-    return tuple(f"resnet{depth}" for depth in (*CIFAR_DEPTHS, *_IMAGENET_BLOCKS))
-
-
-def is_network(name: str) -> bool:
-    """Say whether ``build_network`` knows this name."""
-    return _parse(name) is not None
 
 
 def build_network(name: str, classes: int, members: int = 1) -> "ResNet":
@@ -59,7 +43,7 @@ def build_network(name: str, classes: int, members: int = 1) -> "ResNet":
     Raises:
         ValueError: no network has this name.
     """
-    parsed = _parse(name)
+    parsed = parse_network(name)
     if parsed is None:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(network_names())}")
     depth, width = parsed
@@ -88,18 +72,6 @@ def unstack(state: Mapping[str, Tensor], members: int) -> list[dict[str, Tensor]
         for key, tensor in state.items()
     }
     return [{key: part[index] for key, part in parts.items()} for index in range(members)]
-
-
-def _parse(name: str) -> tuple[int, int] | None:
-    match = re.fullmatch(r"resnet([1-9][0-9]{0,2})(?:x([1-9][0-9]?))?", name)
-    if match is None:
-        return None
-    depth, width = int(match[1]), int(match[2] or 1)
-    if depth in CIFAR_DEPTHS and 1 <= width <= WIDEST:
-        return depth, width
-    if depth in _IMAGENET_BLOCKS and match[2] is None:
-        return depth, 1
-    return None
 
 
 class ResNet(nn.Module):

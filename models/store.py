@@ -39,6 +39,7 @@ from models.artefacts import (
 from models.ensemble import Ensemble, EnsembleManifest, manifest_from_dict
 from models.errors import CorruptArtefact, EnsembleNotFound
 from models.files import Files
+from models.names import ID_PATTERN
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +48,6 @@ RELEASE_FOLDER = Path(__file__).parent / "release"
 
 REPORT = "report.json"
 """Of an ensemble: what was learned when, and how well its confidence can be trusted."""
-
-ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
-"""What an id may look like: one part of a path, without tricks."""
 
 
 class Store:

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  the name everyone knows it by
 from torch import Tensor
 
-from training.augmentation import AUGMENTATIONS, draw_views, show
+from training.augmentation import draw_views, show
+from training.recipe import AUGMENTATIONS
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -77,3 +77,14 @@ def test_the_service_imports_nothing_that_its_lock_lacks() -> None:
     locked = set(re.findall(r"^([a-z][a-z0-9-]*)==", lock, re.MULTILINE))
     modules = {name for name in imported if "." in name}  # printed by import_all
     assert imported - modules <= locked, imported - modules - locked
+
+
+LIGHT = """
+import app.client, app.schemas, app.recipe_request
+heavy = "torch numpy PIL celery kombu redis fastapi starlette uvicorn fsspec matplotlib rich click"
+assert not [name for name in heavy.split() if name in sys.modules], sorted(sys.modules)
+"""
+
+
+def test_importing_the_client_imports_nothing_of_the_service() -> None:
+    run(LIGHT)

@@ -17,15 +17,15 @@ from PIL import Image
 from models.ensemble import EnsembleManifest
 from models.store import Store
 from tests.tiny import COLOURS, publish
-from training.metrics import by_members, evaluate
-from training.plots import (
+from training.figures import (
     draw_confusion,
     draw_learning_curves,
     draw_members,
     draw_reliability,
     draw_report,
-    main,
 )
+from training.metrics import by_members, evaluate
+from training.plots import main
 from training.report import report_of
 from training.superclasses import SUPERCLASSES
 

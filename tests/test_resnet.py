@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.resnet import ResNet, build_network, is_network, network_names, stack, unstack
+from models.names import is_network, network_names
+from models.resnet import ResNet, build_network, stack, unstack
 
 PARAMETERS = {
     # 6n+2 with 16, 32, 64 channels and projections with BatchNorm, 100 classes. ResNet-14's count

@@ -21,6 +21,8 @@ EXPECTED = {
     ("GET", "/v2/models/{name}/versions/{version}/ready"): "predict",
     ("POST", "/v2/models/{name}/infer"): "predict",
     ("POST", "/v2/models/{name}/versions/{version}/infer"): "predict",
+    ("GET", "/presets"): "any key",
+    ("POST", "/jobs/plan"): "train",
     ("POST", "/jobs/distill"): "train",
     ("GET", "/jobs"): "train",
     ("GET", "/jobs/{id}"): "train",

@@ -8,7 +8,7 @@ device; and draws can be kept, so that a view which a teacher has answered can b
 import torch
 from torch import Tensor
 
-AUGMENTATIONS = ("none", "small_crop_flip", "crop_flip")
+from training.recipe import AUGMENTATIONS
 
 _PADDING = {"small_crop_flip": 16, "crop_flip": 8}
 """The share of a picture's side that is reflected around it, as one over this."""

@@ -30,6 +30,9 @@ from models.files import Files
 from models.pictures import decode_picture
 from training.sources import SPLITS, Entry, Tree, find_pictures
 
+SIZE = 32
+"""Side of the pictures that networks are trained on, in pixels."""
+
 _DECODER = 1  # part of the cache's key: raise it when the same file decodes to other pixels
 _UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -79,7 +82,7 @@ def load_dataset(
     folder: Path,
     cache: Files,
     *,
-    size: int = 32,
+    size: int = SIZE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Read a data set, or take its decoded tensors from the cache if no file has changed since.

@@ -15,6 +15,7 @@ from models.ensemble import EnsembleManifest
 from models.store import Store
 from training.datasets import load_dataset
 from training.fit import Run
+from training.footprint import training_device
 from training.members import finished_member, train_members
 from training.progress import Check, DataRead, MemoryPlanned, Part, PartDone, Report, Resumed
 from training.publishing import publish
@@ -78,7 +79,7 @@ def distill(
         report(DataRead(done, total))
 
     dataset = load_dataset(recipe.dataset, data, store.files, progress=read)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
     run = Run(device, Serial(report), check)
     work = prepare(recipe, dataset, store, name, run=run, limit_bytes=limit_bytes)
     report(work.planned())

@@ -4,12 +4,14 @@ import os
 import re
 import resource
 import sys
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from models.resnet import build_network
 from training.recipe import Precision
@@ -17,6 +19,15 @@ from training.recompute import recompute_blocks
 
 _BATCH_BYTES = 100
 """For each pixel of a batch: indices of the crop, and the picture as bytes and as floats."""
+
+GPU_CONTEXT_BYTES = 600 * 2**20
+"""What CUDA itself takes on a device, roughly."""
+
+WORKER_BYTES = 750 * 2**20
+"""Of a worker that has trained something, without pictures; measured on Linux."""
+
+_one_at_a_time = threading.Lock()
+"""Who looks at fake tensors; nothing says that several threads may."""
 
 
 @cache
@@ -28,13 +39,16 @@ def training_bytes(
     The second is measured: by how much the tensors that a forward pass saves for the backward pass
     grow from two pictures to four, and of those the largest twice more, for the gradients that flow
     back. With ``recompute``, what is kept between blocks and the most that any one block needs.
+
+    The tensors are fake: they have shapes and no numbers, so whoever asks need not hold the largest
+    network there is, nor wait for it.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _one_at_a_time, FakeTensorMode():
         built = build_network(network, classes).train()
-    weights = 3 * sum(p.numel() * p.element_size() for p in built.parameters())
+        weights = 3 * sum(p.numel() * p.element_size() for p in built.parameters())
+        forward = recompute_blocks(built) if recompute else built
+        two, four = (_saved_bytes(forward, pictures, size, precision) for pictures in (2, 4))
     casts = weights // 6 if precision == "bf16" else 0  # weights in half precision are saved too
-    forward = recompute_blocks(built) if recompute else built
-    two, four = (_saved_bytes(forward, pictures, size, precision) for pictures in (2, 4))
     flowing = 2 * max(four) // 4
     if recompute:
         flowing = max(flowing, _block_bytes(network, size, classes, precision))
@@ -46,10 +60,10 @@ def _saved_bytes(
     forward: Callable[[Tensor], Tensor], pictures: int, size: int, precision: Precision
 ) -> list[int]:
     """Return the bytes of each tensor that a forward pass saves for the backward pass."""
-    kept: dict[int, Tensor] = {}  # held, or a freed tensor's address would be given out again
+    kept: dict[int, Tensor] = {}  # held, or a freed storage's address would be given out again
 
     def save(tensor: Tensor) -> Tensor:
-        kept[tensor.data_ptr()] = tensor
+        kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
     with (
@@ -83,6 +97,11 @@ def memory_of(device: torch.device) -> int:
         if file.exists() and re.fullmatch(r"\d+", text := file.read_text().strip()):
             limits.append(int(text))
     return min(limits)
+
+
+def training_device() -> torch.device:
+    """Return where this machine trains."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def resident_bytes(*, peak: bool = False) -> int:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import torch
@@ -10,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.resnet import build_network
 from training.memory import MemoryPlan
+
+Role = Literal["teacher", "answers", "member", "ensemble"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Part:
             digest. Empty for what is of use to one job only.
     """
 
-    role: Literal["teacher", "answers", "member", "ensemble"]
+    role: Role
     index: int = 0
     shared: str = field(default="", compare=False)
 
@@ -143,6 +146,7 @@ Check = Callable[[], None]
 """Called before each batch; raises one of the ``Stopped`` errors when the work is to end."""
 
 
+@cache
 def operations(network: str, size: int) -> float:
     """Return the floating-point operations of one picture's forward pass.
 

@@ -12,6 +12,7 @@ Optimiser = Literal["sgd", "muon"]
 Initialisation = Literal["he", "dirac"]
 DistillationLoss = Literal["kl", "dkd", "standardised_kl"]
 Promote = Literal["always", "if_better", "never"]
+AUGMENTATIONS = ("none", "small_crop_flip", "crop_flip")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 SCHEDULES: tuple[Schedule, ...] = ("constant", "one_cycle")
 DISTILLATION_SCHEDULES: tuple[DistillationSchedule, ...] = ("constant", "fading")
@@ -95,7 +96,7 @@ class Recipe:
             step. A teacher saves students most of the way and holds those back that could get
             beyond it (Cho & Hariharan 2019, "On the Efficacy of Knowledge Distillation", 4.3).
         label_smoothing: share of the label spread over all classes (Szegedy et al. 2016).
-        augmentation: one of ``training.augmentation.AUGMENTATIONS``.
+        augmentation: one of ``AUGMENTATIONS``.
         precision: ``bf16`` runs convolutions in bfloat16 and keeps weights in fp32.
         validation_fraction: share of train held out where the data set has no validation.
         seed: decides initial weights, order and augmentation; never which pictures validate.

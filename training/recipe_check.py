@@ -7,10 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from models.errors import FieldProblem, InvalidRecipe
-from models.resnet import is_network, network_names
-from training.augmentation import AUGMENTATIONS
+from models.names import is_network, network_names
 from training.bounds import BOUNDS
 from training.recipe import (
+    AUGMENTATIONS,
     DISTILLATION_LOSSES,
     DISTILLATION_SCHEDULES,
     INITIALISATIONS,

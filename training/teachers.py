@@ -35,9 +35,14 @@ FORMAT = 2
 
 def teacher_digest(recipe: Recipe, teacher: TrainedTeacher, dataset: Dataset) -> str:
     """Return the digest of all that decides a teacher's weights."""
+    return teacher_digest_of(recipe, teacher, dataset.digest)
+
+
+def teacher_digest_of(recipe: Recipe, teacher: TrainedTeacher, pictures: str) -> str:
+    """Return what ``teacher_digest`` does, where only the data set's digest is known."""
     how: dict[str, Any] = teacher_recipe(recipe, teacher).to_dict()
     del how["dataset"]  # the pictures count, not the name of their folder
-    return digest_of({"format": FORMAT, "recipe": how, "dataset": dataset.digest})
+    return digest_of({"format": FORMAT, "recipe": how, "dataset": pictures})
 
 
 def find_teacher(

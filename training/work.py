@@ -7,21 +7,19 @@ import torch
 
 from models.artefacts import read_json, write_json
 from models.ensemble import Normalisation
-from models.errors import EnsembleNotFound, FieldProblem, InvalidRecipe
 from models.store import Store
 from training.answers import answers_bytes
 from training.datasets import Dataset, Pictures
+from training.effort import planned_parts
 from training.feasible import check_batch_size
 from training.fit import Lesson, Run
-from training.footprint import resident_bytes
+from training.footprint import GPU_CONTEXT_BYTES, resident_bytes
 from training.memory import MemoryPlan, plan_memory, smaller_plan
 from training.pace import faster_of
-from training.progress import Part, Planned, PlannedPart, operations
+from training.progress import Part, Planned
 from training.recipe import EnsembleTeacher, Recipe, TrainedTeacher, digest_of
 from training.splits import train_and_validation
 from training.teachers import teacher_digest
-
-_GPU_CONTEXT_BYTES = 600 * 2**20  # what CUDA itself takes on a device, roughly
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Work:
         if self.run.device.type == "cpu":
             shared = resident_bytes() + answers
         else:
-            shared = self.lesson.train.images.nbytes + answers + _GPU_CONTEXT_BYTES
+            shared = self.lesson.train.images.nbytes + answers + GPU_CONTEXT_BYTES
         return plan_memory(
             recipe,
             networks=networks,
@@ -135,39 +133,8 @@ class Work:
         Raises:
             InvalidRecipe: an ensemble that is to teach does not exist.
         """
-        recipe, pictures = self.recipe, len(self.lesson.train)
         size = self.lesson.train.images.shape[-1]
-        pieces: list[PlannedPart] = []
-        asked = [
-            self._operations_of_teacher(index) * pictures for index in range(len(recipe.teacher))
-        ]
-        # A training step is a forward pass and a backward pass of about twice its operations.
-        for part, teacher in self.teachers.items():
-            student, epochs = teacher.student, teacher.epochs
-            pieces.append(PlannedPart(part, student, epochs, 3 * asked[part.index]))
-        pieces += [
-            PlannedPart(part, "", recipe.kept_views, asked[part.index]) for part in self.answers
-        ]
-        per_epoch = 3 * operations(recipe.student, size) * pictures
-        for part in self.members:
-            teacher_index = recipe.teacher_of(part.index)
-            fresh = teacher_index is not None and not recipe.kept_views
-            extra = asked[teacher_index] if fresh and teacher_index is not None else 0.0
-            pieces.append(PlannedPart(part, recipe.student, recipe.epochs, per_epoch + extra))
-        return Planned(tuple(pieces))
-
-    def _operations_of_teacher(self, index: int) -> float:
-        """Return the operations of a teacher's answer to one picture."""
-        size = self.lesson.train.images.shape[-1]
-        match self.recipe.teacher[index]:
-            case TrainedTeacher(student=student):
-                return operations(student, size)
-            case EnsembleTeacher(ensemble=ensemble):
-                try:
-                    manifest = self.store.manifest(ensemble)
-                except EnsembleNotFound as error:
-                    raise InvalidRecipe([FieldProblem("teacher.ensemble", str(error))]) from error
-                return operations(manifest.network, size) * len(manifest.members)
+        return Planned(planned_parts(self.recipe, len(self.lesson.train), size, self.store))
 
 
 def prepare(

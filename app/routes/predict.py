@@ -15,9 +15,9 @@ from app.problems import ANSWERS
 from app.routes.disconnects import unless_gone
 from app.routes.parameters import parameters_of
 from app.routes.responses import problems
-from app.schemas import TIMEOUT_HEADER, Classes, Predictions, PredictQuery
+from app.schemas import PART, TIMEOUT_HEADER, Classes, Predictions, PredictQuery
 from app.service import ServiceDependency, get_service
-from app.uploads import MEDIA_TYPES, PART, Upload, decode_soon, read_uploads
+from app.uploads import MEDIA_TYPES, Upload, decode_soon, read_uploads
 from models.answering import Answering
 from models.errors import DeadlineExceeded, TooBusy
 

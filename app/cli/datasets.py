@@ -1,0 +1,1 @@
+"""``stillhouse datasets`` and ``upload``."""
