@@ -20,6 +20,7 @@ import app.tasks
 from app import problems
 from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
+from app.bodies import MOST_AT_ONCE
 from app.counts import CountsCollector
 from app.doors import CheckKeys
 from app.headers import ANSWER_HEADERS, REQUEST_HEADERS, AddHeaders
@@ -53,6 +54,7 @@ class Service:
         batcher: the queue in front of the engine.
         engine: threads that ask the ensemble, one for each batch under way.
         decoders: threads that decode pictures, one for each core.
+        receiving: how many large bodies may be received at once.
     """
 
     settings: Settings
@@ -64,6 +66,7 @@ class Service:
     batcher: Batcher[How, Picture, Answer]
     engine: ThreadPoolExecutor
     decoders: ThreadPoolExecutor
+    receiving: asyncio.Semaphore
 
 
 def build_service(settings: Settings) -> Service:
@@ -83,6 +86,7 @@ def build_service(settings: Settings) -> Service:
         batcher=build_batcher(settings, telemetry, engine, engine_cores.count),
         engine=engine,
         decoders=ThreadPoolExecutor(usable_cores(), "decode"),
+        receiving=asyncio.Semaphore(MOST_AT_ONCE),
     )
 
 
