@@ -14,7 +14,7 @@ REQUEST_HEADERS = (
     *("X-Timeout-Ms", HEADER, "Inference-Header-Content-Length"),
 )
 ANSWER_HEADERS = (
-    *("Location", "Retry-After", "WWW-Authenticate", HEADER),
+    *("Location", "Retry-After", "WWW-Authenticate", "Content-Disposition", HEADER),
     "Inference-Header-Content-Length",
 )
 """What pages of other origins may send and read, where settings name such origins."""

@@ -17,6 +17,9 @@ TABLE: tuple[tuple[str, str, Need], ...] = (
     ("*", "/jobs", "train"),
     ("*", "/jobs/.*", "train"),
     ("GET", "/ensembles", "any key"),
+    ("POST", "/ensembles", "admin"),
+    # Weights are worth more than a look at them.
+    ("GET", "/ensembles/[^/]*/archive", "train"),
     ("GET", "/ensembles/.*", "any key"),
     ("PUT", "/ensembles/serving", "admin"),
     # Who scrapes needs no right to do anything: the least of all keys will do.

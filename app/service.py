@@ -20,6 +20,7 @@ import app.tasks
 from app import __version__, problems
 from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
+from app.bodies import MOST_AT_ONCE
 from app.counts import CountsCollector
 from app.doors import CheckKeys
 from app.followers import Followers
@@ -55,6 +56,7 @@ class Service:
         batcher: the queue in front of the engine.
         engine: threads that ask the ensemble, one for each batch under way.
         decoders: threads that decode pictures, one for each core.
+        receiving: how many large bodies may be received at once.
     """
 
     settings: Settings
@@ -67,6 +69,7 @@ class Service:
     batcher: Batcher[How, Picture, Answer]
     engine: ThreadPoolExecutor
     decoders: ThreadPoolExecutor
+    receiving: asyncio.Semaphore
 
 
 def build_service(settings: Settings) -> Service:
@@ -87,6 +90,7 @@ def build_service(settings: Settings) -> Service:
         batcher=build_batcher(settings, telemetry, engine, engine_cores.count),
         engine=engine,
         decoders=ThreadPoolExecutor(usable_cores(), "decode"),
+        receiving=asyncio.Semaphore(MOST_AT_ONCE),
     )
 
 

@@ -30,6 +30,8 @@ CONTRACT = {
     ("GET", "/ensembles"): {200, 503},
     ("GET", "/ensembles/{id}"): {200, 404, 422, 503},
     ("GET", "/ensembles/{id}/report"): {200, 404, 422, 503},
+    ("GET", "/ensembles/{id}/archive"): {200, 404, 422, 503},
+    ("POST", "/ensembles"): {200, 201, 409, 413, 415, 422, 429, 503, 507},
     ("PUT", "/ensembles/serving"): {200, 400, 404, 413, 422, 503, 507},
     ("GET", "/healthz"): {200},
     ("GET", "/readyz"): {200, 503},

@@ -32,6 +32,8 @@ EXPECTED = {
     ("GET", "/ensembles"): "any key",
     ("GET", "/ensembles/{id}"): "any key",
     ("GET", "/ensembles/{id}/report"): "any key",
+    ("GET", "/ensembles/{id}/archive"): "train",
+    ("POST", "/ensembles"): "admin",
     ("GET", "/metrics"): "any key",
     ("GET", "/healthz"): "nothing",
     ("GET", "/readyz"): "nothing",
@@ -78,7 +80,7 @@ def test_a_route_asks_for_what_it_should(call: tuple[str, str]) -> None:
     [
         ("GET", "/a-route-of-tomorrow"),
         ("DELETE", "/ensembles/0"),
-        ("POST", "/ensembles"),
+        ("POST", "/ensembles/x"),
         ("PUT", "/predict"),
         ("GET", "/predict/"),
         ("GET", "/healthz/more"),

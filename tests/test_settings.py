@@ -27,6 +27,7 @@ OTHERS = {
     "max_pictures_per_request": 3,
     "max_request_bytes": 4,
     "max_recipe_bytes": 5,
+    "max_ensemble_bytes": 6,
     "max_receive_seconds": 2.5,
     "max_connections": 7,
     "max_followers": 8,

@@ -1,1 +1,0 @@
-"""``stillhouse datasets`` and ``upload``."""
