@@ -172,7 +172,7 @@ def test_a_name_that_is_a_file_and_a_folder(files: Files) -> None:
     both = {**files, inside: files[other["file"]]}
     del both[other["file"]]
     other["file"] = inside
-    assert "is a file and a folder" in refusal(zipped(with_manifest(both, manifest)))
+    assert "is a file and a folder" in refusal(zipped(with_manifest(both, **manifest)))
 
 
 def test_a_missing_file_and_one_too_many(files: Files) -> None:
