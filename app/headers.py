@@ -11,7 +11,13 @@ REQUEST_HEADERS = (
     *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
     *("X-Timeout-Ms", "Inference-Header-Content-Length"),
 )
-ANSWER_HEADERS = ("Location", "Retry-After", "WWW-Authenticate", "Inference-Header-Content-Length")
+ANSWER_HEADERS = (
+    "Location",
+    "Retry-After",
+    "Content-Disposition",
+    "WWW-Authenticate",
+    "Inference-Header-Content-Length",
+)
 """What pages of other origins may send and read, where settings name such origins."""
 
 _POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "

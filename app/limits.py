@@ -12,6 +12,16 @@ def takes_pictures(path: str) -> bool:
     return path == "/predict" or (path.startswith("/v2/models/") and path.endswith("/infer"))
 
 
+def _limit_of(method: str, path: str, settings: Settings) -> int:
+    if takes_pictures(path):
+        return settings.max_request_bytes
+    if (method, path) == ("POST", "/ensembles"):
+        return settings.max_ensemble_bytes
+    if method == "PUT" and path.startswith("/datasets/"):
+        return settings.max_dataset_bytes
+    return settings.max_recipe_bytes
+
+
 class LimitBodies:
     """ASGI middleware that refuses a body as soon as it is known to be too large.
 
@@ -32,10 +42,7 @@ class LimitBodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        settings = self._settings
-        max_bytes = settings.max_recipe_bytes
-        if takes_pictures(scope["path"]):
-            max_bytes = settings.max_request_bytes
+        max_bytes = _limit_of(scope["method"], scope["path"], self._settings)
         # The server has checked that it is a number, and that no more bytes come than declared.
         declared = int(Headers(scope=scope).get("content-length", 0))
         read = 0

@@ -44,9 +44,11 @@ ANSWERS: Mapping[type[errors.StillhouseError], Answer] = {
     errors.UnsupportedPicture: Answer(415, "unsupported-picture", "The type is not accepted"),
     errors.InvalidRecipe: Answer(422, "invalid-recipe", "The recipe cannot work"),
     errors.InvalidDataset: Answer(422, "invalid-dataset", "The data set cannot be used"),
+    errors.InvalidArchive: Answer(422, "invalid-archive", "The archive cannot be used"),
     errors.NotFound: Answer(404, "not-found", "There is no such thing"),
     errors.JobNotFound: Answer(404, "job-not-found", "There is no such job"),
     errors.EnsembleNotFound: Answer(404, "ensemble-not-found", "There is no such ensemble"),
+    errors.DatasetNotFound: Answer(404, "dataset-not-found", "There is no such data set"),
     errors.Conflict: Answer(409, "conflict", "The request contradicts what happened before"),
     errors.JobFinished: Answer(409, "job-finished", "The job has ended already"),
     errors.IdempotencyConflict: Answer(

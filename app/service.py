@@ -20,6 +20,7 @@ import app.tasks
 from app import __version__, problems
 from app.answers import Answer, How, Picture, answer
 from app.batching import Batcher
+from app.bodies import MOST_AT_ONCE
 from app.counts import CountsCollector
 from app.doors import CheckKeys
 from app.headers import ANSWER_HEADERS, REQUEST_HEADERS, AddHeaders
@@ -53,6 +54,7 @@ class Service:
         batcher: the queue in front of the engine.
         engine: threads that ask the ensemble, one for each batch under way.
         decoders: threads that decode pictures, one for each core.
+        receiving: how many large bodies may be received at once.
     """
 
     settings: Settings
@@ -64,6 +66,7 @@ class Service:
     batcher: Batcher[How, Picture, Answer]
     engine: ThreadPoolExecutor
     decoders: ThreadPoolExecutor
+    receiving: asyncio.Semaphore
 
 
 def build_service(settings: Settings) -> Service:
@@ -83,6 +86,7 @@ def build_service(settings: Settings) -> Service:
         batcher=build_batcher(settings, telemetry, engine, engine_cores.count),
         engine=engine,
         decoders=ThreadPoolExecutor(usable_cores(), "decode"),
+        receiving=asyncio.Semaphore(MOST_AT_ONCE),
     )
 
 
@@ -122,7 +126,7 @@ ServiceDependency = Annotated[Service, Depends(provide_service)]
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application, which loads the serving ensemble when it starts."""
-    from app.routes import ensembles, health, jobs, predict, recipes, v2  # noqa: PLC0415  # they import this module
+    from app.routes import data_sets, ensembles, health, jobs, predict, recipes, v2  # noqa: PLC0415  # they import this module
 
     service = build_service(settings)
 
@@ -180,7 +184,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     application.add_middleware(AddHeaders)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
-    for module in (predict, v2, recipes, jobs, ensembles, health):
+    for module in (predict, v2, recipes, jobs, data_sets, ensembles, health):
         application.include_router(module.router)
     return application
 

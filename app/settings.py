@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     max_pictures_per_request: int = Field(256, ge=1, description="pictures in one POST /predict")
     max_request_bytes: int = Field(64 * 2**20, ge=1, description="largest body of a POST /predict")
     max_recipe_bytes: int = Field(64 * 2**10, ge=1, description="largest body of any other call")
+    max_ensemble_bytes: int = Field(
+        2**30, ge=1, description="largest body of a POST /ensembles, and what it unpacks to"
+    )
+    max_dataset_bytes: int = Field(
+        2**30, ge=1, description="largest body of a PUT /datasets, and what it unpacks to"
+    )
     max_receive_seconds: float = Field(
         60.0, gt=0, description="time for a request to come whole, head and body; then 408"
     )

@@ -9,9 +9,11 @@
     │   └── UnsupportedPicture      a type that is not accepted here
     ├── InvalidRecipe             a recipe that cannot work; names every bad field at once
     ├── InvalidDataset            a data set is missing or malformed; names the file or folder
+    ├── InvalidArchive            what was sent is no zip, or not one of what it should hold
     ├── NotFound
     │   ├── JobNotFound
-    │   └── EnsembleNotFound
+    │   ├── EnsembleNotFound
+    │   └── DatasetNotFound
     ├── Conflict                  the request contradicts what already happened
     │   ├── JobFinished
     │   └── IdempotencyConflict
@@ -80,6 +82,10 @@ class InvalidDataset(StillhouseError):
     """A data set that is missing or malformed; the message names the file or folder."""
 
 
+class InvalidArchive(StillhouseError):
+    """An archive that cannot be taken in; the message says which entry, and why."""
+
+
 class NotFound(StillhouseError):
     """Something asked for by its id does not exist."""
 
@@ -90,6 +96,10 @@ class JobNotFound(NotFound):
 
 class EnsembleNotFound(NotFound):
     """No ensemble in the store has this id."""
+
+
+class DatasetNotFound(NotFound):
+    """No data set has this name, or it has no such picture."""
 
 
 class Conflict(StillhouseError):

@@ -88,6 +88,24 @@ class Files:
                 return False
         return True
 
+    def rename_folder(self, name: str, target: str) -> bool:
+        """Give a folder of a local store another name, unless it is taken; of several one wins.
+
+        Returns:
+            Whether this call did.
+
+        Raises:
+            StoreError: the folder cannot be renamed.
+        """
+        try:
+            Path(self.path(name)).rename(self.path(target))
+            flush_folder(Path(self.path(target)).parent)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise StoreError(f"{self.path(target)}: cannot be made: {error.strerror}") from error
+        return True
+
     def list(self, name: str) -> list[str]:
         """Return the names directly inside a folder, sorted; a missing folder has none.
 
@@ -124,9 +142,9 @@ class Files:
                 os.fsync(file.fileno())
             yield beside
             for folder in named_in:
-                _flush(folder)
+                flush_folder(folder)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full(error):
                 message = f"{target}: no space left for {len(data):,} bytes"
                 raise StoreFull(message) from error
             raise StoreError(f"{target}: cannot be written: {error.strerror}") from error
@@ -135,7 +153,13 @@ class Files:
                 beside.unlink(missing_ok=True)
 
 
-def _flush(folder: Path) -> None:
+def is_full(error: OSError) -> bool:
+    """Say whether an error means that there is no space left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have a folder's names survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

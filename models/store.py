@@ -46,6 +46,9 @@ _log = logging.getLogger(__name__)
 RELEASE_FOLDER = Path(__file__).parent / "release"
 """The ensemble that ships with the code, in the layout of ``ensembles/``; read only."""
 
+MANIFEST = "manifest.json"
+"""Of an ensemble, which exists when this does."""
+
 REPORT = "report.json"
 """Of an ensemble: what was learned when, and how well its confidence can be trusted."""
 
@@ -83,8 +86,8 @@ class Store:
             EnsembleNotFound: there is none with this id.
             CorruptArtefact: its manifest cannot be read.
         """
-        files, folder = self._locate(id_)
-        name = f"{folder}/manifest.json"
+        files, folder = self.locate(id_)
+        name = f"{folder}/{MANIFEST}"
         return manifest_from_dict(read_json(files, name), files.path(name))
 
     def load(self, id_: str) -> Ensemble:
@@ -94,7 +97,7 @@ class Store:
             EnsembleNotFound: there is none with this id.
             CorruptArtefact: a file is not what its manifest says.
         """
-        files, folder = self._locate(id_)
+        files, folder = self.locate(id_)
         manifest = self.manifest(id_)
         members = [
             read_network(files, folder, record, manifest.network, len(manifest.classes))
@@ -109,7 +112,7 @@ class Store:
             EnsembleNotFound: there is no such ensemble, or it keeps none for this split.
             CorruptArtefact: the file is not what the manifest says.
         """
-        files, folder = self._locate(id_)
+        files, folder = self.locate(id_)
         record = self.manifest(id_).predictions.get(split)
         if record is None:
             raise EnsembleNotFound(f"ensemble {id_} keeps no predictions for {split!r}")
@@ -143,7 +146,7 @@ class Store:
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         id_ = f"{manifest.name}-{digest.hexdigest()[:8]}"
         folder = f"ensembles/{id_}"
-        if self.files.exists(f"{folder}/manifest.json"):
+        if self.files.exists(f"{folder}/{MANIFEST}"):
             return self.manifest(id_)
         written = replace(
             manifest,
@@ -160,7 +163,7 @@ class Store:
             },
             report=None if report is None else self._write_report(folder, report),
         )
-        self.files.create(f"{folder}/manifest.json", json_bytes(written.to_dict()))
+        self.files.create(f"{folder}/{MANIFEST}", json_bytes(written.to_dict()))
         return self.manifest(id_)
 
     def _write_report(self, folder: str, report: Mapping[str, Any]) -> FileRecord:
@@ -175,7 +178,7 @@ class Store:
             EnsembleNotFound: there is no such ensemble, or it keeps no report.
             CorruptArtefact: the file cannot be read.
         """
-        files, folder = self._locate(id_)
+        files, folder = self.locate(id_)
         if self.manifest(id_).report is None:
             raise EnsembleNotFound(f"ensemble {id_} keeps no report")
         return read_json(files, f"{folder}/{REPORT}")
@@ -195,11 +198,11 @@ class Store:
         ensemble = self.load(id_)  # nothing damaged is to be released
         target = Files(folder)
         manifest = replace(ensemble.manifest, id=new_id, name=new_id, predictions={})
-        files, source = self._locate(id_)
+        files, source = self.locate(id_)
         kept = (*manifest.members, *([manifest.report] if manifest.report else []))
         for record in kept:
             target.write(f"{new_id}/{record.file}", files.read(f"{source}/{record.file}"))
-        write_json(target, f"{new_id}/manifest.json", manifest.to_dict())
+        write_json(target, f"{new_id}/{MANIFEST}", manifest.to_dict())
         return manifest
 
     def serving(self) -> str | None:
@@ -227,14 +230,19 @@ class Store:
         Raises:
             EnsembleNotFound: there is none with this id.
         """
-        self._locate(id_)
+        self.locate(id_)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.files, "serving.json", {"ensemble": id_, "since": since})
 
-    def _locate(self, id_: str) -> tuple[Files, str]:
+    def locate(self, id_: str) -> tuple[Files, str]:
+        """Return where an ensemble is: files, and the folder in them.
+
+        Raises:
+            EnsembleNotFound: there is none with this id.
+        """
         if re.fullmatch(ID_PATTERN, id_):
             for files, folder in ((self.files, f"ensembles/{id_}"), (self._release, id_)):
-                if files.exists(f"{folder}/manifest.json"):
+                if files.exists(f"{folder}/{MANIFEST}"):
                     return files, folder
         raise EnsembleNotFound(f"no ensemble has the id {id_!r}")
 
@@ -244,5 +252,5 @@ def _finished(files: Files, folder: str) -> list[str]:
     return [
         id_
         for id_ in files.list(folder)
-        if re.fullmatch(ID_PATTERN, id_) and files.exists(f"{folder}/{id_}/manifest.json")
+        if re.fullmatch(ID_PATTERN, id_) and files.exists(f"{folder}/{id_}/{MANIFEST}")
     ]

@@ -27,6 +27,8 @@ OTHERS = {
     "max_pictures_per_request": 3,
     "max_request_bytes": 4,
     "max_recipe_bytes": 5,
+    "max_ensemble_bytes": 6,
+    "max_dataset_bytes": 7,
     "max_receive_seconds": 2.5,
     "max_waiting_pictures": 5,
     "engine_threads": 3,
