@@ -17,6 +17,8 @@ def _limit_of(method: str, path: str, settings: Settings) -> int:
         return settings.max_request_bytes
     if (method, path) == ("POST", "/ensembles"):
         return settings.max_ensemble_bytes
+    if method == "PUT" and path.startswith("/datasets/"):
+        return settings.max_dataset_bytes
     return settings.max_recipe_bytes
 
 

@@ -16,6 +16,9 @@ TABLE: tuple[tuple[str, str, Need], ...] = (
     ("GET", "/presets", "any key"),
     ("*", "/jobs", "train"),
     ("*", "/jobs/.*", "train"),
+    # Who may have networks trained may bring what they are trained on.
+    ("*", "/datasets", "train"),
+    ("*", "/datasets/.*", "train"),
     ("GET", "/ensembles", "any key"),
     ("POST", "/ensembles", "admin"),
     # Weights are worth more than a look at them.

@@ -130,7 +130,7 @@ ServiceDependency = Annotated[Service, Depends(provide_service)]
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application, which loads the serving ensemble when it starts."""
-    from app.routes import ensembles, health, jobs, predict, recipes, v2  # noqa: PLC0415  # they import this module
+    from app.routes import data_sets, ensembles, health, jobs, predict, recipes, v2  # noqa: PLC0415  # they import this module
 
     service = build_service(settings)
 
@@ -188,7 +188,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     application.add_middleware(AddHeaders)
     application.add_middleware(CountRequests, telemetry=service.telemetry)
-    for module in (predict, v2, recipes, jobs, ensembles, health):
+    for module in (predict, v2, recipes, jobs, data_sets, ensembles, health):
         application.include_router(module.router)
     return application
 

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     max_ensemble_bytes: int = Field(
         2**30, ge=1, description="largest body of a POST /ensembles, and what it unpacks to"
     )
+    max_dataset_bytes: int = Field(
+        2**30, ge=1, description="largest body of a PUT /datasets, and what it unpacks to"
+    )
     max_receive_seconds: float = Field(
         60.0, gt=0, description="time for a request to come whole, head and body; then 408"
     )

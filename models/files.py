@@ -99,7 +99,7 @@ class Files:
         """
         try:
             Path(self.path(name)).rename(self.path(target))
-            _flush(Path(self.path(target)).parent)
+            flush_folder(Path(self.path(target)).parent)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False
@@ -142,7 +142,7 @@ class Files:
                 os.fsync(file.fileno())
             yield beside
             for folder in named_in:
-                _flush(folder)
+                flush_folder(folder)
         except OSError as error:
             if is_full(error):
                 message = f"{target}: no space left for {len(data):,} bytes"
@@ -158,7 +158,8 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _flush(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Have a folder's names survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -103,11 +103,7 @@ def decode_picture(
         UnsupportedPicture: a format that is not accepted.
         UnreadablePicture: no picture, or one that is damaged or cut short.
     """
-    if len(data) > limits.max_bytes:
-        raise PictureTooLarge(
-            f"the picture has {len(data)} bytes; send at most {limits.max_bytes}, "
-            "for example by saving it smaller or as JPEG"
-        )
+    _check_bytes(data, limits)
     try:
         source, exif = _open(data, limits)
         # JPEG decodes at 1/2, 1/4 or 1/8 for less work, never below twice the size, which leaves
@@ -137,6 +133,28 @@ def decode_picture(
     pixels = np.asarray(image).astype(np.uint16)
     np.minimum(pixels[..., :3] + 255 - pixels[..., 3:], 255, out=pixels[..., :3])
     return np.ascontiguousarray(pixels[..., :3], dtype=np.uint8)
+
+
+def shorter_side(data: bytes, limits: PictureLimits = PictureLimits()) -> int:
+    """Return the smaller of a picture's width and height, from its header.
+
+    Raises:
+        InvalidPicture: as ``decode_picture``, as far as the header tells.
+    """
+    _check_bytes(data, limits)
+    try:
+        source, _ = _open(data, limits)
+    except _DAMAGE as error:
+        raise UnreadablePicture("the picture is damaged or incomplete") from error
+    return min(source.size)
+
+
+def _check_bytes(data: bytes, limits: PictureLimits) -> None:
+    if len(data) > limits.max_bytes:
+        raise PictureTooLarge(
+            f"the picture has {len(data)} bytes; send at most {limits.max_bytes}, "
+            "for example by saving it smaller or as JPEG"
+        )
 
 
 def _open(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFile, bytes]:

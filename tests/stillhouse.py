@@ -9,7 +9,9 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import NamedTuple
 
 ROWS, COLUMNS = 30, 100
@@ -25,7 +27,7 @@ class Done(NamedTuple):
     err: str = ""
 
 
-def environment(url: str, **settings: str) -> dict[str, str]:
+def environment(url: str, settings: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """Return the environment of a command that asks the service there."""
     kept = {name: value for name, value in os.environ.items() if "STILLHOUSE" not in name}
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
@@ -38,13 +40,18 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", *arguments]
 
 
-def on_a_pipe(url: str, *arguments: str, sent: bytes | None = None, **settings: str) -> Done:
+def on_a_pipe(
+    url: str,
+    *arguments: str,
+    sent: bytes | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Done:
     """Run it with stdout and stderr on pipes."""
     done = subprocess.run(
         command(*arguments),
         input=sent,
         stdin=subprocess.DEVNULL if sent is None else None,
-        env=environment(url, **settings),
+        env=environment(url, settings),
         capture_output=True,
         check=False,
         timeout=120,
@@ -61,13 +68,15 @@ class OnATerminal:
         settings: environment variables.
     """
 
-    def __init__(self, url: str, *arguments: str, **settings: str) -> None:
+    def __init__(
+        self, url: str, *arguments: str, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.shown = ""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self._process = subprocess.Popen(
             command(*arguments),
-            env=environment(url, **settings),
+            env=environment(url, settings),
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -28,6 +28,7 @@ OTHERS = {
     "max_request_bytes": 4,
     "max_recipe_bytes": 5,
     "max_ensemble_bytes": 6,
+    "max_dataset_bytes": 7,
     "max_receive_seconds": 2.5,
     "max_connections": 7,
     "max_followers": 8,

@@ -137,7 +137,7 @@ def _decode(entries: list[Entry], size: int, progress: Callable[[int, int], None
 
     def decode(rows: range) -> int:
         for row in rows:
-            images[row] = _pixels(entries[row], size).transpose(2, 0, 1)
+            images[row] = decode_entry(entries[row], size).transpose(2, 0, 1)
         return len(rows)
 
     blocks = [range(i, min(i + 64, len(entries))) for i in range(0, len(entries), 64)]
@@ -154,12 +154,30 @@ def _decode(entries: list[Entry], size: int, progress: Callable[[int, int], None
     return torch.from_numpy(images)
 
 
-def _pixels(entry: Entry, size: int) -> NDArray[np.uint8]:
+def decode_entry(entry: Entry, size: int) -> NDArray[np.uint8]:
+    """Decode a picture of a data set to uint8 [size, size, 3].
+
+    Raises:
+        InvalidDataset: it cannot be read or is no picture; names the file.
+    """
+    data = read_entry(entry)
+    try:
+        return decode_picture(data, size)
+    except InvalidPicture as error:
+        raise InvalidDataset(f"{entry.where}: {error}") from error
+
+
+def read_entry(entry: Entry) -> bytes:
+    """Return the bytes of a picture's file.
+
+    Raises:
+        InvalidDataset: it cannot be read; names it.
+    """
     if entry.read is None:
         raise TypeError(f"{entry.where} is a folder")
     try:
-        return decode_picture(entry.read(), size)
-    except (InvalidPicture, *_UNREADABLE) as error:
+        return entry.read()
+    except _UNREADABLE as error:
         raise InvalidDataset(f"{entry.where}: {error}") from error
 
 

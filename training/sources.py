@@ -62,6 +62,23 @@ def find_pictures(name: str, folder: Path, archives: ExitStack) -> tuple[list[Pa
     return files, tree
 
 
+def check_archive(path: Path, name: str) -> None:
+    """Refuse an archive that would be no data set, whatever pictures there are in it.
+
+    Args:
+        path: of the archive, a zip.
+        name: what messages call it.
+
+    Raises:
+        InvalidDataset: naming the entry.
+    """
+    with ExitStack() as archives:
+        try:
+            _check(_tree(_archived(path, archives)), Path(name))
+        except InvalidDataset as error:
+            raise InvalidDataset(str(error).replace(str(path), name)) from error
+
+
 def check_name(name: str) -> None:
     """Refuse a name that is more, or less, than one part of a path.
 
@@ -100,7 +117,7 @@ def _find(name: str, folder: Path, archives: ExitStack) -> tuple[list[Path], lis
 def _below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Entry]:
     for path in sorted(folder.iterdir()):
         parts = (*above, path.name)
-        if _is_hidden(path.name):
+        if is_hidden(path.name):
             continue
         if path.is_dir():
             yield Entry(parts, str(path), None)
@@ -125,7 +142,7 @@ def _archived(path: Path, archives: ExitStack) -> list[Entry]:
     entries = []
     for info in archive.infolist():
         parts = PurePosixPath(info.filename).parts
-        if parts and not any(map(_is_hidden, parts)):
+        if parts and not any(map(is_hidden, parts)):
             reader = None if info.is_dir() else partial(read, info)
             entries.append(Entry(parts, f"{path}!/{info.filename}", reader))
 
@@ -136,7 +153,8 @@ def _archived(path: Path, archives: ExitStack) -> list[Entry]:
     return [entry for entry in entries if entry.parts]
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder of this name is left out, wherever it lies."""
     return name.startswith(".") or name in _IGNORED
 
 

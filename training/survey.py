@@ -45,8 +45,8 @@ _CIFAR100 = Survey(
 )
 """What torchvision downloads (Krizhevsky 2009, section 3.1)."""
 
-_Place = tuple[str, int, int, int]  # path, inode, bytes and mtime in ns; zeros where nothing is
-_kept: dict[Path, tuple[list[_Place], Survey]] = {}
+Place = tuple[str, int, int, int]  # path, inode, bytes and mtime in ns; zeros where nothing is
+_kept: dict[Path, tuple[list[Place], Survey]] = {}
 
 
 def survey(name: str, folder: Path) -> Survey:
@@ -64,7 +64,7 @@ def survey(name: str, folder: Path) -> Survey:
     if is_torchvisions(name, folder):
         return _CIFAR100
     top = folder.absolute() / name
-    places = _places(top)  # before they are read, so that a change meanwhile is seen the next time
+    places = places_of(top)  # before they are read, so that a change meanwhile is seen later
     kept = _kept.get(top)
     if kept and kept[0] == places:
         return kept[1]
@@ -78,8 +78,7 @@ def survey(name: str, folder: Path) -> Survey:
         for split, classes in tree.items()
     }
     found = Survey(name, tuple(sorted(counts["train"])), counts)
-    newest = max(mtime_ns for _, _, _, mtime_ns in places)
-    if time.time_ns() - newest > _SETTLED_SECONDS * 1e9:
+    if are_settled(places):
         _kept[top] = places, found
     return found
 
@@ -104,7 +103,13 @@ def split_sizes(found: Survey, validation_fraction: float) -> tuple[int, int]:
     return train - validation, validation
 
 
-def _places(top: Path) -> list[_Place]:
+def are_settled(places: list[Place]) -> bool:
+    """Say whether a change from now on would be seen; soon after another it may not be."""
+    newest = max(mtime_ns for _, _, _, mtime_ns in places)
+    return time.time_ns() - newest > _SETTLED_SECONDS * 1e9
+
+
+def places_of(top: Path) -> list[Place]:
     """Return what is no longer the same when a picture comes or goes, or an archive is written.
 
     Pictures that lie in folders are not looked at one by one: only their names count here, and a
@@ -116,7 +121,7 @@ def _places(top: Path) -> list[_Place]:
     return [_place(path) for path in (beside, top, *splits_and_archives, *classes)]
 
 
-def _place(path: Path) -> _Place:
+def _place(path: Path) -> Place:
     try:
         found = path.stat()
     except OSError:  # not there, or a link that leads nowhere

@@ -39,6 +39,8 @@ COMMANDS = {
     "plot": Entry("plot", "Draw the curves of a job or an ensemble as PNG files."),
     "export": Entry("archives", "Write an ensemble into one file."),
     "import": Entry("archives", "Bring in an ensemble that was exported."),
+    "datasets": Entry("datasets", "List data sets, or look into one."),
+    "upload": Entry("datasets", "Send a folder or zip of own pictures as a data set."),
     "completion": Entry("completion", "Print what makes a shell complete commands and options."),
 }
 """In the order of the help, which is that of their use."""

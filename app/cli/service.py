@@ -13,9 +13,6 @@ from app.client import ClientError, Refused, Stillhouse, Unauthorised, Unreachab
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PATIENCE_SECONDS = 10.0
-"""A person waits; what is away for longer is better told."""
-
 url_option = click.option(
     "--url",
     metavar="ADDRESS",
@@ -24,17 +21,29 @@ url_option = click.option(
     help="Where the service is.  [default: http://127.0.0.1:8000]",
 )
 
+retry_option = click.option(
+    "--retry-seconds",
+    type=click.FloatRange(0),
+    metavar="N",
+    default=10.0,
+    show_default=True,
+    envvar="STILLHOUSE_RETRY_SECONDS",
+    show_envvar=True,
+    help="How long to try again while nothing answers.",
+)
+
 
 def with_service(
     command: Callable[Concatenate[Stillhouse, P], R],
 ) -> Callable[..., R]:
-    """Give a command ``--url`` and, as its first argument, the service there."""
+    """Give a command options that say where the service is, and as first argument the service."""
 
     @url_option
+    @retry_option
     @wraps(command)
-    def run(*args: Any, url: str | None, **options: Any) -> R:
+    def run(*args: Any, url: str | None, retry_seconds: float, **options: Any) -> R:
         try:
-            with Stillhouse(url, retry_seconds=PATIENCE_SECONDS, on_wait=_Waiting()) as service:
+            with Stillhouse(url, retry_seconds=retry_seconds, on_wait=_Waiting()) as service:
                 return command(service, *args, **options)
         except ClientError as error:
             raise failure(error) from error

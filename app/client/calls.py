@@ -225,6 +225,46 @@ class Calls:
         )
 
     @Call
+    def datasets(self) -> Request[dict[str, Any]]:
+        """Return the data sets that jobs can learn from."""
+        return Request("GET", "/datasets", _object)
+
+    @Call
+    def dataset(self, name: str, *, check: int | None = None) -> Request[dict[str, Any]]:
+        """Return what a data set holds, and what will go wrong with it.
+
+        Args:
+            name: of the data set.
+            check: how many pictures to open and look at; none unless told.
+        """
+        return Request(
+            "GET",
+            f"/datasets/{_part(name)}",
+            _object,
+            query={"check": check},
+            silence_seconds=LOADING_SECONDS,
+        )
+
+    @Call
+    def upload_dataset(self, name: str, path: str | os.PathLike[str]) -> Request[dict[str, Any]]:
+        """Send pictures as a data set and return what it holds.
+
+        Args:
+            name: what recipes are to call it.
+            path: a zip with ``train/<class>/<picture>``, or a folder with the same.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return Request(
+            "PUT",
+            f"/datasets/{_part(name)}",
+            _object,
+            upload=Path(path),
+            silence_seconds=LOADING_SECONDS,
+        )
+
+    @Call
     def health(self) -> Request[Health]:
         """Say whether the service's process answers."""
         return Request("GET", "/healthz", Health.model_validate_json, repeat=False)

@@ -1,5 +1,17 @@
 """What the service answers; what it is asked for recipes is in ``app/recipe_request.py``."""
 
+from app.schemas.data_sets import (
+    ClassCounts,
+    DataSetDetail,
+    DataSetKind,
+    DataSetList,
+    DataSetProblem,
+    DataSetSummary,
+    DataSetWarning,
+    LookedAt,
+    SplitCounts,
+    WarningKind,
+)
 from app.schemas.ensembles import (
     Engines,
     EnsembleDetail,
@@ -44,7 +56,14 @@ __all__ = [
     "PART",
     "TIMEOUT_HEADER",
     "TIMEOUT_MS",
+    "ClassCounts",
     "Classes",
+    "DataSetDetail",
+    "DataSetKind",
+    "DataSetList",
+    "DataSetProblem",
+    "DataSetSummary",
+    "DataSetWarning",
     "Engines",
     "EnsembleDetail",
     "EnsembleList",
@@ -58,6 +77,7 @@ __all__ = [
     "JobPlan",
     "JobPromotion",
     "JobStatus",
+    "LookedAt",
     "Mode",
     "NetworkProgress",
     "PartStatus",
@@ -70,7 +90,9 @@ __all__ = [
     "Problem",
     "ServingChange",
     "ServingRequest",
+    "SplitCounts",
     "StateChange",
     "TopClass",
     "Uncertainty",
+    "WarningKind",
 ]
