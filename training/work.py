@@ -134,7 +134,11 @@ class Work:
             InvalidRecipe: an ensemble that is to teach does not exist.
         """
         size = self.lesson.train.images.shape[-1]
-        return Planned(planned_parts(self.recipe, len(self.lesson.train), size, self.store))
+        pieces = planned_parts(self.recipe, len(self.lesson.train), size, self.store)
+        shared = {part: part for part in self.teachers}  # the same, with what jobs share them by
+        return Planned(
+            tuple(replace(piece, part=shared.get(piece.part, piece.part)) for piece in pieces)
+        )
 
 
 def prepare(
