@@ -1,6 +1,7 @@
 """One teacher that two jobs want: it is trained once, and whoever trains it may go at any time."""
 
 import logging
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
