@@ -25,11 +25,11 @@ def mutual_information(members: Tensor) -> Tensor:
     return (entropy(members.mean(dim=0)) - entropy(members).mean(dim=0)).clamp(min=0)
 
 
-def agreement(members: Tensor) -> Tensor:
+def agreement(votes: Tensor, average: Tensor) -> Tensor:
     """Return the share of members whose likeliest class is that of the average, [n].
 
     Args:
-        members: probabilities of each member, [m, n, k].
+        votes: each member's likeliest class, int64 [m, n].
+        average: probabilities, mean over the members, [n, k].
     """
-    answer = members.mean(dim=0).argmax(dim=-1)  # [n]
-    return (members.argmax(dim=-1) == answer).double().mean(dim=0)
+    return (votes == average.argmax(dim=-1)).double().mean(dim=0)

@@ -1,9 +1,10 @@
-"""``make release``: train the ensemble that ships with the code and put it into models/release/.
+"""``make release``: train what ships with the code and put it into models/release/.
 
-First six members without a teacher, then ten that those six teach. Hours on two cores. Interrupted,
-the same command goes on from the last epoch; what is in the store already, made by the same
-recipes, is not made again. Validation pictures alone have chosen the recipes; the test pictures are
-read when an ensemble is published, for the figures on its card.
+First six members without a teacher, then ten that those six teach; with ``--student`` also a single
+network that the ten teach, which ships beside them. Hours on two cores. Interrupted, the same
+command goes on from the last epoch; what is in the store already, made by the same recipes, is not
+made again. Validation pictures alone have chosen the recipes; the test pictures are read when an
+ensemble is published, for the figures on its card.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from training.recipe_check import recipe_from_dict
 from training.terminal import Terminal
 
 NAME = "release-resnet14x10"
+STUDENT_NAME = "release-resnet20-from-10"
 
 TEACHERS = Recipe(
     name="teachers-resnet14-6-members",
@@ -48,28 +50,40 @@ RELEASE = Recipe(
     augmentation="small_crop_flip",
     promote="never",
 )
-"""But for its teacher, which has an id once it exists."""
+"""But for its teacher, which has an id once it exists; so for the next."""
+
+STUDENT = replace(RELEASE, name=STUDENT_NAME, student="resnet20", members=1)
 
 
 def main() -> int:
-    """Train, or find what is trained, and replace the release."""
+    """Train, or find what is trained, and replace the releases."""
     parser = argparse.ArgumentParser(prog="python -m ops.release", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
     parser.add_argument("--store", default="store", help="where checkpoints go")
+    told = f"also train {STUDENT_NAME}"
+    parser.add_argument("--student", action="store_true", help=told)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store = Store(options.store)
     try:
         teachers = make(TEACHERS, options.data, store)
-        recipe = replace(RELEASE, teacher=(EnsembleTeacher(teachers.id),))
-        released = release(make(recipe, options.data, store).id, store, RELEASE_FOLDER)
+        ensemble = make(taught_by(teachers, RELEASE), options.data, store)
+        clear(RELEASE_FOLDER)  # only now is there something to ship instead
+        release(ensemble.id, store, RELEASE_FOLDER, NAME)
+        if options.student:
+            student = make(taught_by(ensemble, STUDENT), options.data, store)
+            release(student.id, store, RELEASE_FOLDER, STUDENT_NAME)
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for made in (TEACHERS, RELEASE):
+    for made in (TEACHERS, RELEASE, STUDENT):
         forget_run(store, made.name)
-    print(f"released {released.id}: {released.bytes:,} bytes")
     return 0
+
+
+def taught_by(teacher: EnsembleManifest, recipe: Recipe) -> Recipe:
+    """Return a recipe with an ensemble of the store as its teacher."""
+    return replace(recipe, teacher=(EnsembleTeacher(teacher.id),))
 
 
 def make(recipe: Recipe, data: Path, store: Store) -> EnsembleManifest:
@@ -94,22 +108,28 @@ def make(recipe: Recipe, data: Path, store: Store) -> EnsembleManifest:
     return manifest
 
 
-def release(id_: str, store: Store, folder: Path) -> EnsembleManifest:
-    """Replace whatever is in a folder of releases by one ensemble of the store, with its card.
+def clear(folder: Path) -> None:
+    """Remove the releases of before."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def release(id_: str, store: Store, folder: Path, name: str) -> EnsembleManifest:
+    """Put one ensemble of the store into a folder of releases, with its card.
 
     Args:
         id_: the ensemble.
         store: where it lies.
         folder: of releases.
+        name: its id from now on.
 
     Raises:
         EnsembleNotFound: there is none with this id.
         CorruptArtefact: a file is not what its manifest says.
     """
-    if folder.exists():
-        shutil.rmtree(folder)
-    manifest = store.export(id_, folder, NAME)
-    write_card(manifest, folder / NAME)
+    manifest = store.export(id_, folder, name)
+    write_card(manifest, folder / name)
+    print(f"released {manifest.id}: {manifest.bytes:,} bytes")
     return manifest
 
 

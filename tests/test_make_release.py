@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from models.ensemble import EnsembleManifest
 from models.resnet import build_network
 from models.store import Store
-from ops.release import make, release
+from ops.release import NAME, STUDENT_NAME, clear, make, release, taught_by
 from tests.tiny import RECIPE, write_dataset
 
 MADE = replace(RECIPE, epochs=1)
@@ -38,7 +38,8 @@ def made(data: Path, store: Store) -> EnsembleManifest:
 def folder(made: EnsembleManifest, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("releases")
     (folder / "release-of-before").mkdir()
-    return folder / release(made.id, store, folder).id
+    clear(folder)
+    return folder / release(made.id, store, folder, NAME).id
 
 
 def test_what_the_same_recipe_made_is_not_made_again(
@@ -69,6 +70,19 @@ def test_each_member_is_a_model_of_its_own_to_a_hub(folder: Path, made: Ensemble
         network = build_network(config["model_type"], config["num_labels"])
         network.load_state_dict(load_file(member / "model.safetensors"))
         assert list(config["id2label"].values()) == list(made.classes)
+
+
+def test_a_student_of_the_release_ships_beside_it_and_does_not_serve(
+    made: EnsembleManifest, data: Path, store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "releases"
+    release(made.id, store, folder, NAME)
+    student = make(taught_by(made, replace(MADE, members=1)), data, store)
+    release(student.id, store, folder, STUDENT_NAME)
+    fresh = Store(tmp_path / "fresh", release=folder)
+    assert {each.id for each in fresh.ensembles()} == {NAME, STUDENT_NAME}
+    assert fresh.manifest(STUDENT_NAME).recipe["teacher"] == {"ensemble": made.id}
+    assert fresh.serving() == NAME
 
 
 def test_the_release_is_loaded_and_its_files_checked(folder: Path, tmp_path: Path) -> None:
