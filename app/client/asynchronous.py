@@ -37,7 +37,7 @@ class AsyncStillhouse(Calls):
 
     Args:
         url: its address; ``STILLHOUSE_URL`` or ``http://127.0.0.1:8000`` unless told.
-        key: one of its keys, if it has some; ``STILLHOUSE_API_KEY`` unless told.
+        key: one of its keys, if it has some; ``STILLHOUSE_API_KEY`` unless told, none if empty.
         retry_seconds: how long a call is repeated while nothing answers (429, 502, 503, or no
             connection); 0 for never.
         on_wait: told why a call is about to be repeated, and in how many seconds.

@@ -1,23 +1,18 @@
 """Every call of the contract, described once for both clients."""
 
-import os
 import uuid
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
+from app.client.artefact_calls import ArtefactCalls
 from app.client.pictures import Picture, read_pictures
-from app.client.requests import USUAL_SECONDS, Call, Request
+from app.client.requests import LOADING_SECONDS, USUAL_SECONDS, Call, Request, quoted
 from app.recipe_request import RecipeRequest
 from app.schemas import (
     TIMEOUT_HEADER,
     Classes,
-    EnsembleDetail,
-    EnsembleList,
-    EnsembleSummary,
     Health,
     Job,
     JobPage,
@@ -26,18 +21,12 @@ from app.schemas import (
     Mode,
     Predictions,
     PresetList,
-    ServingChange,
 )
-
-LOADING_SECONDS = 300.0
-"""How long an ensemble may take to be loaded and tried, or a large file to be looked through."""
 
 Recipe = Mapping[str, Any] | RecipeRequest
 
-_object = TypeAdapter(dict[str, Any]).validate_json
 
-
-class Calls:
+class Calls(ArtefactCalls):
     """The calls that are one request and one answer.
 
     Each raises what ``app.client.errors`` draws: ``Unreachable``, ``BadAnswer`` or ``Refused``.
@@ -52,6 +41,7 @@ class Calls:
         max_members: int | None = None,
         mode: Mode | None = None,
         conformal: float | None = None,
+        votes: bool = False,
         timeout_ms: int | None = None,
     ) -> Request[Predictions]:
         """Say what is in pictures; all are answered, or none.
@@ -63,6 +53,7 @@ class Calls:
             mode: how exactly, against how fast.
             conformal: a rate such as 0.9: add the smallest set of classes that holds the right one
                 so often.
+            votes: whether to add what each member finds likeliest.
             timeout_ms: how long the answer is worth waiting for, in milliseconds.
 
         Raises:
@@ -73,6 +64,7 @@ class Calls:
             "max_members": max_members,
             "mode": mode,
             "conformal": conformal,
+            "votes": True if votes else None,
         }
         return Request(
             "POST",
@@ -137,7 +129,7 @@ class Calls:
     @Call
     def job(self, id: str) -> Request[Job]:  # noqa: A002  # the contract's word
         """Return a job: how far it is, or how it ended."""
-        return Request("GET", f"/jobs/{_part(id)}", Job.model_validate_json)
+        return Request("GET", f"/jobs/{quoted(id)}", Job.model_validate_json)
 
     @Call
     def job_page(
@@ -154,115 +146,7 @@ class Calls:
     @Call
     def cancel(self, id: str) -> Request[Job]:  # noqa: A002
         """Ask a job to stop; it ends ``cancelled`` within seconds."""
-        return Request("DELETE", f"/jobs/{_part(id)}", Job.model_validate_json)
-
-    @Call
-    def ensembles(self) -> Request[EnsembleList]:
-        """Return all ensembles that can be served, newest first, and which one serves."""
-        return Request("GET", "/ensembles", EnsembleList.model_validate_json)
-
-    @Call
-    def ensemble(self, id: str) -> Request[EnsembleDetail]:  # noqa: A002
-        """Return everything there is to know about an ensemble."""
-        return Request("GET", f"/ensembles/{_part(id)}", EnsembleDetail.model_validate_json)
-
-    @Call
-    def report(self, id: str) -> Request[dict[str, Any]]:  # noqa: A002
-        """Return an ensemble's learning curves, reliability and confusion, as JSON.
-
-        Raises:
-            Missing: there is no such ensemble, or it keeps no report.
-        """
-        return Request("GET", f"/ensembles/{_part(id)}/report", _object)
-
-    @Call
-    def promote(self, id: str) -> Request[ServingChange]:  # noqa: A002
-        """Make an ensemble the serving one: promotion and rollback are the same call."""
-        return Request(
-            "PUT",
-            "/ensembles/serving",
-            ServingChange.model_validate_json,
-            json={"ensemble": id},
-            silence_seconds=LOADING_SECONDS,
-        )
-
-    @Call
-    def export(self, id: str, path: str | os.PathLike[str]) -> Request[Path]:  # noqa: A002
-        """Write an ensemble into one file, a zip, and return where it is.
-
-        Args:
-            id: of the ensemble.
-            path: the file, or a folder to put ``<id>.zip`` into.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        file = Path(path)
-        if file.is_dir():
-            file /= f"{_part(id)}.zip"
-        return Request(
-            "GET",
-            f"/ensembles/{_part(id)}/archive",
-            lambda _: file,
-            download=file,
-            silence_seconds=LOADING_SECONDS,
-        )
-
-    @Call
-    def import_(self, path: str | os.PathLike[str]) -> Request[EnsembleSummary]:
-        """Bring in an ensemble that was exported and return what it is; it does not serve by that.
-
-        Raises:
-            OSError: the file cannot be read.
-            Conflict: another ensemble has its id.
-        """
-        return Request(
-            "POST",
-            "/ensembles",
-            EnsembleSummary.model_validate_json,
-            upload=Path(path),
-            silence_seconds=LOADING_SECONDS,
-        )
-
-    @Call
-    def datasets(self) -> Request[dict[str, Any]]:
-        """Return the data sets that jobs can learn from."""
-        return Request("GET", "/datasets", _object)
-
-    @Call
-    def dataset(self, name: str, *, check: int | None = None) -> Request[dict[str, Any]]:
-        """Return what a data set holds, and what will go wrong with it.
-
-        Args:
-            name: of the data set.
-            check: how many pictures to open and look at; none unless told.
-        """
-        return Request(
-            "GET",
-            f"/datasets/{_part(name)}",
-            _object,
-            query={"check": check},
-            silence_seconds=LOADING_SECONDS,
-        )
-
-    @Call
-    def upload_dataset(self, name: str, path: str | os.PathLike[str]) -> Request[dict[str, Any]]:
-        """Send pictures as a data set and return what it holds.
-
-        Args:
-            name: what recipes are to call it.
-            path: a zip with ``train/<class>/<picture>``, or a folder with the same.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        return Request(
-            "PUT",
-            f"/datasets/{_part(name)}",
-            _object,
-            upload=Path(path),
-            silence_seconds=LOADING_SECONDS,
-        )
+        return Request("DELETE", f"/jobs/{quoted(id)}", Job.model_validate_json)
 
     @Call
     def health(self) -> Request[Health]:
@@ -281,20 +165,27 @@ class Calls:
     @Call
     def version(self) -> Request[str]:
         """Return the version of the service."""
-        return Request("GET", "/openapi.json", lambda body: str(_object(body)["info"]["version"]))
+        return Request("GET", "/openapi.json", _read_version)
+
+
+class _Info(BaseModel):
+    version: str
+
+
+class _Description(BaseModel):
+    info: _Info
+
+
+def _read_version(body: bytes) -> str:
+    return _Description.model_validate_json(body).info.version
 
 
 def events_path(id_: str) -> str:
     """Return where a job's events are."""
-    return f"/jobs/{_part(id_)}/events"
+    return f"/jobs/{quoted(id_)}/events"
 
 
 def _fields(recipe: Recipe | None, fields: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(recipe, RecipeRequest):
         recipe = recipe.model_dump(mode="json", exclude_unset=True)
     return {**(recipe or {}), **fields}
-
-
-def _part(id_: str) -> str:
-    # One part of the path whatever it is; "." and ".." would be resolved away.
-    return quote(id_, safe="").replace(".", "%2E") if id_ in {".", ".."} else quote(id_, safe="")

@@ -26,8 +26,12 @@ def url_of(url: str | None) -> str:
 
 
 def headers_of(key: str | None) -> dict[str, str]:
-    """Return the headers of every call, with the key given or ``STILLHOUSE_API_KEY``, if any."""
-    key = key or os.environ.get("STILLHOUSE_API_KEY")
+    """Return the headers of every call, with the key given or ``STILLHOUSE_API_KEY``, if any.
+
+    Args:
+        key: an empty one is none, whatever the environment says.
+    """
+    key = os.environ.get("STILLHOUSE_API_KEY") if key is None else key
     return {"User-Agent": "stillhouse-client"} | ({"Authorization": f"Bearer {key}"} if key else {})
 
 

@@ -6,7 +6,7 @@ before its job has ended. This gives each piece of a body when the application s
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -29,8 +29,7 @@ class InProcess(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return an answer as soon as its status and headers are there."""
-        body = await request.aread()
-        exchange = _Exchange(request, body)
+        exchange = _Exchange(request)
         exchange.task = asyncio.create_task(exchange.run(self._application))
         try:
             start = await exchange.next()
@@ -45,9 +44,11 @@ class _Exchange(httpx.AsyncByteStream):
 
     task: asyncio.Task[None]
 
-    def __init__(self, request: httpx.Request, body: bytes) -> None:
+    def __init__(self, request: httpx.Request) -> None:
         self._request = request
-        self._body: bytes | None = body
+        # Whatever an asynchronous client sends can be read so, as httpx checks itself.
+        self._body = aiter(cast("httpx.AsyncByteStream", request.stream))
+        self._sent_whole = False
         # An application that sends faster than is read waits.
         self._sent: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=16)
         self._whole = self._closed = False
@@ -75,10 +76,15 @@ class _Exchange(httpx.AsyncByteStream):
                 await self._sent.put(None)
 
     async def _receive(self) -> Message:
-        body, self._body = self._body, None
-        if body is None:  # sent already; the next news would be that nobody listens any more
+        if self._sent_whole:  # the next news would be that nobody listens any more
             await asyncio.Event().wait()
-        return {"type": "http.request", "body": body, "more_body": False}
+        try:
+            piece = await anext(self._body, None)
+        except httpx.TransportError:  # whoever sends it is gone
+            self._sent_whole = True
+            return {"type": "http.disconnect"}
+        self._sent_whole = piece is None
+        return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
     async def next(self) -> Message:
         """Return what the application sends next.

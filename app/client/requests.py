@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from urllib.parse import quote
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from app.client.errors import BadAnswer
 from app.client.pictures import Part
@@ -22,6 +23,12 @@ T = TypeVar("T")
 
 USUAL_SECONDS = 60.0
 """How long nothing may be heard of an answer that is computed on the spot."""
+
+LOADING_SECONDS = 300.0
+"""The same of a large file to be looked through, or of an ensemble to be loaded and tried."""
+
+json_object = TypeAdapter(dict[str, Any]).validate_json
+"""Parses what has no model of its own."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,14 @@ class Request(Generic[T]):
                 f"{self.method} {self.path} is not answered as its contract says "
                 f"({where}: {first['msg']}); is the address that of a Stillhouse, of this version?"
             ) from error
+
+
+def quoted(name: str) -> str:
+    """Return one part of a path, whatever a caller gave as an id or a name."""
+    # Servers decode a path before they look for its parts: a slash is one again after one decoding.
+    part = quote(name, safe="").replace("%2F", "%252F")
+    # These would be resolved away.
+    return part.replace(".", "%2E") if part in {".", ".."} else part
 
 
 class Call(Generic[P, T]):
