@@ -4,7 +4,7 @@ import logging
 
 import uvicorn
 
-from app.connections import bounded
+from app.connections import KEEP_ALIVE_SECONDS, bounded
 from app.exposure import is_open, refuse_exposure
 from app.logs import configure
 from app.service import create_app
@@ -29,6 +29,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=10,
     )
 

@@ -10,6 +10,7 @@ import torch
 
 from app.degrade import Degrade
 from models.answering import Answering
+from models.cascade import Answers
 from models.conformal import prediction_sets
 from models.outside import looks_outside
 
@@ -27,12 +28,14 @@ class How:
         mode: one of ``models.answering.MODES``.
         max_members: ask only the first so many.
         conformal: rate at which sets of classes are to hold the right one; none for no sets.
+        votes: whether each member's own answer is wanted.
     """
 
     answering: Answering
     mode: str
     max_members: int | None = None
     conformal: float | None = None
+    votes: bool = False
 
     @property
     def costs(self) -> tuple[str, str, int | None]:
@@ -53,6 +56,7 @@ class Answer:
         conformal_set: class ids, the likeliest first; none if not asked for.
         members_used: how many members were asked.
         degraded: whether fewer than asked for, since the queue was long.
+        votes: class id and probability that each member asked finds likeliest; none if not wanted.
     """
 
     probabilities: list[float]
@@ -63,6 +67,7 @@ class Answer:
     conformal_set: list[int] | None
     members_used: int
     degraded: bool
+    votes: list[tuple[int, float]] | None = None
 
 
 def answer(
@@ -105,9 +110,20 @@ def answer(
         sets,
         found.members_used.tolist(),
         [most < asked] * len(pictures),
+        _votes(found) if how.votes else [None] * len(pictures),
         strict=True,
     )
     return [Answer(*row) for row in rows]
+
+
+def _votes(found: Answers) -> list[list[tuple[int, float]]]:
+    columns = zip(
+        found.votes.T.tolist(), found.certainty.T.tolist(), found.members_used.tolist(), strict=True
+    )
+    return [
+        list(zip(votes, certainty, strict=True))[:used]  # members are asked in their order
+        for votes, certainty, used in columns
+    ]
 
 
 def to_prediction(
@@ -142,4 +158,10 @@ def to_prediction(
         },
         "conformal_set": None if sets is None else [named(id_) for id_ in sets],
         "members_used": answer.members_used,
+        "votes": None
+        if answer.votes is None
+        else [
+            {"label": classes[id_], "class_id": id_, "probability": probability}
+            for id_, probability in answer.votes
+        ],
     }

@@ -30,6 +30,13 @@ SPARE_SECONDS = 2.0
 PROBES = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 """Answered also while there are too many connections: a flood is no reason to restart us."""
 
+KEEP_ALIVE_SECONDS = 75
+"""Of silence, after which a connection that was answered on is closed.
+
+Whoever asks on it in that very moment is told nothing, so clients had better let go first: httpx
+does after 5 s, and proxies by default after 60.
+"""
+
 _RETRY_AFTER = {"Retry-After": "1"}
 
 _LENGTHS = {b"content-length", b"transfer-encoding"}

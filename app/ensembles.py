@@ -12,9 +12,18 @@ from models.errors import InvalidArchive
 from models.store import Store
 
 
-def summary_of(manifest: EnsembleManifest, serving: str | None) -> EnsembleSummary:
-    """Return an ensemble at a glance."""
-    test = manifest.metrics.get("test")
+def summary_of(
+    manifest: EnsembleManifest, serving: str | None, seconds: float | None = None
+) -> EnsembleSummary:
+    """Return an ensemble at a glance.
+
+    Args:
+        manifest: of the ensemble.
+        serving: id of the one that serves.
+        seconds: that it takes for 32 pictures here, if that was measured.
+    """
+    validation, test = manifest.metrics["validation"], manifest.metrics.get("test")
+    calibrated = validation.get("calibrated", {})
     return EnsembleSummary(
         id=manifest.id,
         name=manifest.name,
@@ -24,8 +33,11 @@ def summary_of(manifest: EnsembleManifest, serving: str | None) -> EnsembleSumma
         dataset=manifest.dataset,
         bytes=manifest.bytes,
         serving=manifest.id == serving,
-        val_accuracy=manifest.metrics["validation"]["pooled"]["accuracy"],
+        val_accuracy=validation["pooled"]["accuracy"],
+        val_nll=calibrated.get("nll"),
+        val_ece=calibrated.get("ece"),
         test_accuracy=test["pooled"]["accuracy"] if test else None,
+        seconds=seconds,
         created_at=manifest.created_at,
     )
 
@@ -60,7 +72,7 @@ def import_archive(file: BinaryIO, max_bytes: int, store: Store) -> tuple[Ensemb
     try:
         detail_of(arrival.manifest, None, None)
         summary_of(arrival.manifest, None)
-    except (ValidationError, LookupError, TypeError) as error:
+    except (ValidationError, LookupError, TypeError, AttributeError) as error:
         raise InvalidArchive(f"manifest.json: {_first_of(error)}") from error
     new = take_in(arrival, store)
     return summary_of(arrival.manifest, store.serving()), new

@@ -9,6 +9,9 @@ from app.request_ids import HEADER, RAW_HEADER, name_request
 PAGES = {"/docs", "/docs/oauth2-redirect", "/redoc"}
 """Pages that come with scripts inside, which nobody but the framework writes."""
 
+OUR_PAGES = "/pages/"
+"""Where our own pages are, beside ``/``: neither scripts nor styles stand inside them."""
+
 REQUEST_HEADERS = (
     *("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID"),
     *("X-Timeout-Ms", HEADER, "Inference-Header-Content-Length"),
@@ -29,8 +32,23 @@ _FOR_ALL = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
-_USUAL = {**_FOR_ALL, "content-security-policy": _POLICY + _NO_FRAMES}
-_OF_PAGES = {**_FOR_ALL, "content-security-policy": _POLICY_OF_PAGES}
+_KINDS = {
+    "usual": {**_FOR_ALL, "content-security-policy": _POLICY + _NO_FRAMES},
+    "framework's page": {**_FOR_ALL, "content-security-policy": _POLICY_OF_PAGES},
+    "our page": {
+        **_FOR_ALL,
+        "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; "
+        f"form-action 'self'; {_NO_FRAMES}",
+        # With none a browser does not say where a form was, and who sends one is to be known.
+        "referrer-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    },
+}
+_RAW = {
+    kind: [(name.encode(), value.encode()) for name, value in headers.items()]
+    for kind, headers in _KINDS.items()
+}
 
 _NO_STORE = (b"cache-control", b"no-store")
 _SAYS_ITSELF = {b"cache-control", b"etag"}
@@ -39,14 +57,13 @@ _SAYS_ITSELF = {b"cache-control", b"etag"}
 
 def headers_for(path: str) -> Mapping[str, str]:
     """Return the headers of an answer that says nothing of how long it is good for."""
-    return {**(_OF_PAGES if path in PAGES else _USUAL), "cache-control": "no-store"}
+    return {**_KINDS[_kind(path)], "cache-control": "no-store"}
 
 
-def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
-
-
-_RAW_USUAL, _RAW_OF_PAGES = _raw(_USUAL), _raw(_OF_PAGES)
+def _kind(path: str) -> str:
+    if path == "/" or path.startswith(OUR_PAGES):
+        return "our page"
+    return "framework's page" if path in PAGES else "usual"
 
 
 class AddHeaders:
@@ -74,7 +91,7 @@ class AddHeaders:
                         break
                 else:
                     headers.append(_NO_STORE)
-                headers += _RAW_OF_PAGES if scope["path"] in PAGES else _RAW_USUAL
+                headers += _RAW[_kind(scope["path"])]
                 headers.append((RAW_HEADER, id_))
                 message["headers"] = headers
             await send(message)

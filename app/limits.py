@@ -6,6 +6,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.settings import Settings
 
+PAGE_OF_PICTURES = "/pages/try/answer"
+"""Where a page sends pictures, one at a time."""
+
+PAGE_OF_ARCHIVES = "/pages/ensembles/import"
+"""Where a page sends an ensemble that was exported elsewhere."""
+
+PAGE_OF_DATA_SETS = "/pages/data/upload"
+"""Where a page sends pictures to learn from."""
+
 
 def takes_pictures(path: str) -> bool:
     """Say whether a call to this path sends pictures."""
@@ -15,9 +24,13 @@ def takes_pictures(path: str) -> bool:
 def _limit_of(method: str, path: str, settings: Settings) -> int:
     if takes_pictures(path):
         return settings.max_request_bytes
-    if (method, path) == ("POST", "/ensembles"):
+    if path == PAGE_OF_PICTURES:
+        return settings.max_picture_bytes
+    if (method, path) in {("POST", "/ensembles"), ("POST", PAGE_OF_ARCHIVES)}:
         return settings.max_ensemble_bytes
-    if method == "PUT" and path.startswith("/datasets/"):
+    if (method, path) == ("POST", PAGE_OF_DATA_SETS) or (
+        method == "PUT" and path.startswith("/datasets/")
+    ):
         return settings.max_dataset_bytes
     return settings.max_recipe_bytes
 

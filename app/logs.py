@@ -24,6 +24,8 @@ _ids: dict[str, str] = {}
 def configure(log_format: str) -> None:
     """Print all from INFO on to standard error, as ``printer`` does."""
     logging.basicConfig(level=logging.INFO, handlers=[printer(log_format, sys.stderr)])
+    # Pages call this very process, and each call would be a line.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def printer(log_format: str, stream: TextIO) -> logging.Handler:

@@ -41,6 +41,9 @@ def _known_network(name: str) -> str:
     return name
 
 
+NETWORKS = network_names()
+"""Those that have a name of their own; each also comes wider, as ``resnet14x2``."""
+
 Network = Annotated[str, Field(max_length=32), AfterValidator(_known_network)]
 Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
 EnsembleId = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]

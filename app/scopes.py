@@ -25,13 +25,17 @@ TABLE: tuple[tuple[str, str, Need], ...] = (
     ("GET", "/ensembles/[^/]*/archive", "train"),
     ("GET", "/ensembles/.*", "any key"),
     ("PUT", "/ensembles/serving", "admin"),
+    # For whoever uses it; whoever does not need not know which flaws to look for.
+    ("GET", "/version", "any key"),
     # Who scrapes needs no right to do anything: the least of all keys will do.
     ("GET", "/metrics", "any key"),
     # Probes have no keys.
     ("*", "/healthz", "nothing"),
     ("*", "/readyz", "nothing"),
-    # What the pages tell is public with the code, and a browser that opens one sends no key.
+    # Pages do nothing by themselves: they call the service with the key in a visitor's cookie.
     ("GET", "/", "nothing"),
+    ("*", "/pages/.*", "nothing"),
+    # What these tell is public with the code, and a browser that opens one sends no key.
     ("GET", "/docs", "nothing"),
     ("GET", "/docs/oauth2-redirect", "nothing"),
     ("GET", "/redoc", "nothing"),

@@ -29,6 +29,7 @@ from app.jobs import Jobs
 from app.keys import read_keyring
 from app.limits import LimitBodies
 from app.openapi import describe_keys
+from app.pages import site
 from app.queue import connect
 from app.serving import Serving
 from app.settings import Settings
@@ -74,7 +75,11 @@ class Service:
 
 def build_service(settings: Settings) -> Service:
     """Open store and queue; connects to nothing yet."""
-    store, redis, telemetry = Store(settings.store), connect(settings), Telemetry()
+    store, redis, telemetry = (
+        Store(settings.store, settings.release),
+        connect(settings),
+        Telemetry(),
+    )
     jobs = Jobs(store, redis, settings.lease_seconds)
     telemetry.registry.register(CountsCollector(jobs.counts))
     engine_cores = Cores(settings.engine_threads or min(usable_cores(), MOST_CORES))
@@ -190,6 +195,7 @@ def create_app(settings: Settings) -> FastAPI:
     application.add_middleware(CountRequests, telemetry=service.telemetry)
     for module in (predict, v2, recipes, jobs, data_sets, ensembles, health):
         application.include_router(module.router)
+    site.install(application, settings, keys_needed=keyring is not None)
     return application
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 
 from models.answering import Answering
-from models.choice import choose
+from models.choice import choose, kept_seconds
 from models.cores import Cores
 from models.doubt import doubt_from_dict
 from models.errors import EnsembleNotFound, NoEnsemble, StoreError
@@ -75,6 +75,10 @@ class Serving:
             if wanted is not before:
                 self._swap(wanted)
         return before.manifest.id if before else None
+
+    def measured_seconds(self, id_: str) -> float | None:
+        """Return how long an ensemble takes for 32 pictures here; None if it was never loaded."""
+        return kept_seconds(id_, self._cores, self._store.files)
 
     def _load(self, id_: str) -> Answering:
         ensemble = self._store.load(id_)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import models
 from app.degrade import Degrade
 from models.pictures import PictureLimits
 
@@ -27,6 +28,10 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="port the API listens on")
     store: str = Field("store", description="folder or fsspec URL of checkpoints and ensembles")
     data: Path = Field(Path("data"), description="folder of data sets")
+    release: Path = Field(
+        Path(models.__file__).parent / "release",
+        description="folder of ensembles that ship; one answers until one is chosen",
+    )
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey; unset: `make run` starts an embedded Valkey"
     )

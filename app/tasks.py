@@ -28,7 +28,7 @@ Without a lock, which a child that is killed while it looks would keep for ever.
 def distill_job(id_: str) -> None:
     """Do what is left of a job and not in other hands."""
     settings = read_settings()
-    store = Store(settings.store)
+    store = Store(settings.store, settings.release)
     who = f"worker {platform.node()}:{os.getpid()}"
     with closing(connect(settings)) as redis, all_lines_have(job=id_):
         jobs = Jobs(store, redis, settings.lease_seconds, who)

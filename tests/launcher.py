@@ -16,6 +16,7 @@ import httpx
 
 from app.up import SHORTEST_LIFE_SECONDS
 from tests.service import wait_until
+from tests.tiny import small_release
 
 
 class Process(NamedTuple):
@@ -122,6 +123,7 @@ class Launcher(Command):
             "STILLHOUSE_PORT": str(port),
             "STILLHOUSE_STORE": str(folder),
             "STILLHOUSE_DATA": str(data),
+            "STILLHOUSE_RELEASE": str(small_release()),
         }
         super().__init__("app.up", environment | settings)
 

@@ -24,6 +24,7 @@ from app.pieces import PREFIX
 from app.queue import QUEUE
 from app.service import create_app
 from app.settings import Settings
+from tests.tiny import small_release
 from training.progress import EpochDone, Part, Planned, PlannedPart
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ def settings_for(folder: Path, redis_url: str, **changes: Any) -> Settings:
     fields = {
         "store": str(folder / "store"),
         "data": folder / "data",
+        "release": small_release(),
         "redis_url": redis_url,
         "follow_seconds": 0.05,
         "sweep_seconds": 3600.0,

@@ -20,6 +20,7 @@ from models.archives import open_archive, take_in
 from models.ensemble import EnsembleManifest
 from models.errors import InvalidArchive
 from models.store import MANIFEST, Store
+from models.zips import ZipLimits, open_zip, read_entry
 from tests.archives import Files, archived, reported, unzip, vouched, with_manifest, zipped
 from tests.service import problem_of, running, settings_for
 
@@ -151,6 +152,13 @@ def test_bombs(files: Files) -> None:
     # And one that says it is large, and has nothing.
     boast = patched(zipped(files), MEMBER, 24, "<I", MOST_BYTES - 2**20)
     assert refusal(boast)
+
+
+def test_an_entry_that_ends_early() -> None:
+    packed = patched(zipped({"a": b"abc"}, zipfile.ZIP_DEFLATED), "a", 24, "<I", 5)
+    archive = open_zip(io.BytesIO(packed), ZipLimits(9, 100, 2**16))
+    with pytest.raises(InvalidArchive, match="3 bytes, not 5"):
+        read_entry(archive, archive.infolist()[0])
 
 
 def test_very_many_entries(files: Files) -> None:

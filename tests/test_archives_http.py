@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from models.archives import open_archive, take_in
 from models.ensemble import EnsembleManifest
+from models.errors import Conflict
 from models.store import Store
 from tests.archives import archived, folder_of, reported, unzip, with_manifest, zipped
 from tests.service import parts, picture, problem_of, running, settings_for
@@ -209,7 +211,21 @@ def test_only_two_are_received_at_once(client: httpx.Client, archive: bytes) -> 
     assert bring(client, b"").status_code == 422
 
 
-# The disk.
+# The disk, or what is used for one.
+
+
+def test_a_store_that_is_no_folder_takes_it_too(
+    ensemble: EnsembleManifest, archive: bytes, tmp_path: Path
+) -> None:
+    store = Store(f"memory://{tmp_path.name}", release=tmp_path / "release")
+    arrival = open_archive(io.BytesIO(archive), 2**30)
+    assert take_in(arrival, store)
+    assert not take_in(arrival, store)
+    assert archived(store, ensemble.id) == archive
+    other = zipped(with_manifest(unzip(archive), temperature=2.0))
+    with pytest.raises(Conflict):
+        take_in(open_archive(io.BytesIO(other), 2**30), store)
+
 
 FILL = """
 from pathlib import Path

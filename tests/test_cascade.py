@@ -79,7 +79,7 @@ def test_thresholds_out_of_reach_leave_the_answer_of_all_members(
     torch.testing.assert_close(found.probabilities, exact.mean(dim=0))
     torch.testing.assert_close(found.entropy, entropy(exact.mean(dim=0)))
     torch.testing.assert_close(found.mutual_information, mutual_information(exact))
-    torch.testing.assert_close(found.agreement, agreement(exact))
+    torch.testing.assert_close(found.agreement, agreement(exact.argmax(dim=-1), exact.mean(dim=0)))
     assert found.members_used.tolist() == [5] * 60
 
 
@@ -96,7 +96,13 @@ def test_each_picture_has_the_answer_of_just_the_members_it_was_asked_of(ends: l
         own = members[:used, row : row + 1].double()
         torch.testing.assert_close(found.probabilities[row], own.mean(dim=0)[0])
         torch.testing.assert_close(found.mutual_information[row], mutual_information(own)[0])
-        torch.testing.assert_close(found.agreement[row], agreement(own)[0])
+        votes = own.max(dim=-1)
+        assert found.votes[:used, row].tolist() == votes.indices[:, 0].tolist()
+        assert found.votes[used:, row].tolist() == [-1] * (len(found.votes) - used)
+        torch.testing.assert_close(found.certainty[:used, row], votes.values[:, 0])
+        torch.testing.assert_close(
+            found.agreement[row], agreement(own.argmax(dim=-1), own.mean(dim=0))[0]
+        )
 
 
 def test_a_stage_is_asked_about_the_open_pictures_only_in_their_order() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.artefacts import write_json
 from models.choice import Choice, choose
 from models.cores import Cores
 from models.engine import EXACT
@@ -98,6 +99,17 @@ def test_the_choice_is_kept_and_found_again(store: Store, caplog: pytest.LogCapt
     assert names(second) == names(first)
     assert second.seconds == first.seconds  # measured once
     assert second.reasons == first.reasons
+
+
+def test_how_small_batches_go_is_measured_once(store: Store) -> None:
+    ensemble = published(store)
+    choose(ensemble, Cores(2), store.files)
+    (name,) = store.files.list(f"engines/{ensemble.manifest.id}")
+    found = kept(store, ensemble)
+    found["fused_up_to"] = dict.fromkeys(found["fused_up_to"], 5)  # what no race ends with
+    write_json(store.files, f"engines/{ensemble.manifest.id}/{name}", found)
+    again = choose(ensemble, Cores(2), store.files)
+    assert again.default.fused_up_to == 5 or again.default.name == "torch-float32"
 
 
 def test_another_number_of_threads_chooses_anew(store: Store) -> None:

@@ -1,11 +1,14 @@
 """The command line by itself: help, examples, exit statuses, and what it makes of a recipe."""
 
 import json
+import os
 import re
 import shlex
 import socket
 import subprocess
 import sys
+import sysconfig
+import time
 import tomllib
 from contextlib import closing
 from pathlib import Path
@@ -18,9 +21,10 @@ from app.cli.command import UNREACHABLE, Command
 from app.cli.program import COMMANDS, EXAMPLES, stillhouse
 from app.cli.recipe_options import fields_given, option_name
 from app.cli.screen import ago, clean, duration, size
+from app.client.requests import USUAL_SECONDS
 from app.recipe_request import RecipeRequest
 from tests.scripted import Said, Script, scripted
-from tests.stillhouse import environment, on_a_pipe
+from tests.stillhouse import OnATerminal, environment, on_a_pipe
 
 ROOT = Path(__file__).parents[1]
 NOWHERE = "http://127.0.0.1:9"
@@ -98,8 +102,9 @@ def test_each_command_teaches_by_examples_that_can_be_typed(name: str) -> None:
 
 
 def test_examples_of_the_program_and_of_the_pages_can_be_typed() -> None:
-    lines = [f"stillhouse {line}" for line, _ in EXAMPLES if "--help" not in line]
+    lines = [f"stillhouse {line}" for line, _ in EXAMPLES]
     lines += [line for page in ("README.md", "docs/cli.md") for line in written_in(page)]
+    lines = [line for line in lines if not line.endswith("--help")]
     assert len(lines) > 20
     for line in lines:
         parse(line.removeprefix("stillhouse "))
@@ -115,6 +120,29 @@ def test_the_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == __version__
     assert on_a_pipe(NOWHERE, "--version").out == f"stillhouse, version {__version__}\n"
+
+
+def test_make_installs_it_without_asking_anybody(tmp_path: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (line,) = re.findall(r"^INSTALL_COMMAND := \$\(UV\) (.*)$", makefile, re.MULTILINE)
+    assert makefile.count("@$(INSTALL_COMMAND)") == 2
+    uv = Path(sys.executable).parent / "uv"
+    if not uv.exists():
+        pytest.skip("uv is not beside this Python")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [word.replace("$(BIN)/python", str(python)) for word in line.split()]
+    subprocess.run([uv, *install], cwd=ROOT, check=True, env={**os.environ, "UV_NO_CACHE": "1"})
+    packages = sysconfig.get_path("purelib")  # what it needs comes from the lock
+    done = subprocess.run(
+        [python.with_name("stillhouse"), "--version"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": packages},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"stillhouse, version {__version__}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -214,6 +242,19 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
         assert running.stderr.read() == b""
         running.stderr.close()
         assert running.wait(60) == 1
+
+
+@pytest.mark.parametrize("line", [["jobs"], ["predict", "README.md"]])
+def test_ctrl_c_ends_with_130_while_an_answer_is_waited_for(line: list[str]) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        running = OnATerminal(f"http://127.0.0.1:{silent.getsockname()[1]}", *line)
+        with closing(silent.accept()[0]) as connection:
+            connection.recv(1)  # it has asked
+            interrupted = time.monotonic()
+            running.interrupt()
+            done = running.end()
+    assert (done.status, done.out.strip()) == (130, "interrupted")
+    assert time.monotonic() - interrupted < USUAL_SECONDS / 2  # not when the answer is given up
 
 
 # A recipe as options.

@@ -215,11 +215,12 @@ def test_a_job_is_shown_listed_and_given_as_json(url: str, trained: tuple[str, s
 def test_a_recipe_of_a_job_starts_another(url: str, trained: tuple[str, str]) -> None:
     recipe = json.loads(on_a_pipe(url, "job", trained[0], "--json").out)["recipe"]
     sent = json.dumps(recipe).encode()
-    done = on_a_pipe(url, "distill", "--recipe", "-", "--seed", "9", "--json", sent=sent)
+    long = ["--epochs", "400"]  # it is cancelled before it has ended
+    done = on_a_pipe(url, "distill", "--recipe", "-", *long, "--json", sent=sent)
     asked = json.loads(done.out)
-    assert asked["recipe"] == recipe | {"seed": 9}
-    on_a_pipe(url, "cancel", asked["id"])  # unless it has ended by now
-    done = on_a_pipe(url, "distill", *TINY, "--name", "quiet", "--epochs", "1000")
+    assert asked["recipe"] == recipe | {"epochs": 400}
+    assert on_a_pipe(url, "cancel", asked["id"]).status == 0
+    done = on_a_pipe(url, "distill", *TINY, *long)
     assert on_a_pipe(url, "cancel", done.out.strip()).status == 0
 
 
@@ -261,6 +262,36 @@ def test_an_ensemble_is_shown_and_rolled_back(url: str, trained: tuple[str, str]
     assert done.out.startswith(f"{release} serves now, with ")
     assert f"before: {trained[1]}" in done.out
     assert on_a_pipe(url, "promote", trained[1]).status == 0
+
+
+def test_an_ensemble_is_exported_and_brought_in(
+    url: str, trained: tuple[str, str], tmp_path: Path
+) -> None:
+    done = on_a_pipe(url, "export", trained[1], str(tmp_path))
+    file = tmp_path / f"{trained[1]}.zip"
+    assert (done.status, done.out) == (0, f"{file}\n")
+    done = on_a_pipe(url, "import", str(file))
+    assert (done.status, done.out) == (0, f"{trained[1]}\n")
+    file.write_bytes(b"no zip")
+    done = on_a_pipe(url, "import", str(file))
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("error: The archive cannot be used")
+
+
+def test_own_pictures_are_sent_listed_and_looked_into(url: str, tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "own", train=5, test=2)
+    done = on_a_pipe(url, "upload", "own", str(folder))
+    assert done.status == 0, done
+    rows = list(csv.DictReader(io.StringIO(done.out), dialect="excel-tab"))
+    assert rows[-1] == {"class": "all", "train": "20", "val": "0", "test": "8"}
+    assert "few: " in done.err
+    assert on_a_pipe(url, "datasets", "own", "--check", "0").out == done.out
+    rows = list(csv.DictReader(io.StringIO(on_a_pipe(url, "datasets").out), dialect="excel-tab"))
+    assert {"own", "noise"} <= {row["name"] for row in rows}
+    found = json.loads(on_a_pipe(url, "datasets", "own", "--json").out)
+    assert [each["label"] for each in found["classes"]] == list(COLOURS)
+    done = on_a_pipe(url, "upload", "own", str(folder))
+    assert (done.status, done.out) == (1, "")
 
 
 # This machine.

@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from app.client import AsyncStillhouse, EpochFinished, Missing, StatusChanged, Unreachable
@@ -97,3 +98,28 @@ def test_an_application_that_fails_is_a_lost_connection(begun: bool) -> None:
 
     logged: list[Exception] = []
     anyio.run(ask)
+
+
+def test_an_empty_piece_is_not_the_end_of_a_body() -> None:
+    heard = []
+
+    async def application(scope: Message, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        more = True
+        while more:
+            message = await receive()
+            heard.append(message["body"])
+            more = message["more_body"]
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"one", b"", b"two"):
+            yield piece
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=InProcess(application)) as client:
+            assert (await client.post("http://here/", content=pieces())).status_code == 204
+
+    asyncio.run(ask())
+    assert b"".join(heard) == b"onetwo"

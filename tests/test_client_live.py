@@ -1,6 +1,11 @@
 """Every call of the client against the service as it runs, with a worker that trains."""
 
 import io
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import skimage
 from PIL import Image
 
 from app import __version__
@@ -24,6 +30,8 @@ from app.client import (
 )
 from app.recipe_request import RecipeRequest
 from app.schemas import Job
+from models.archives import read_archive
+from models.store import RELEASE_FOLDER, Store
 from tests.launcher import Launcher
 from tests.service import picture
 from tests.tiny import COLOURS, RECIPE, write_dataset
@@ -33,6 +41,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
 ]
 
+ROOT = Path(__file__).parents[1]
 TINY = RECIPE.to_dict()
 
 
@@ -182,6 +191,85 @@ def test_following_survives_an_api_that_is_killed(launcher: Launcher, client: St
     assert sorted(_epochs(told)) == [(n, e) for n in range(2) for e in range(1, 31)]
     assert isinstance(told[-1], StatusChanged)
     assert told[-1].job.status == "succeeded"
+
+
+def test_an_ensemble_as_a_file_comes_back_as_it_was(
+    client: Stillhouse, finished: Job, tmp_path: Path
+) -> None:
+    assert finished.ensemble is not None
+    file = client.export(finished.ensemble, tmp_path)
+    assert file == tmp_path / f"{finished.ensemble}.zip"
+    assert client.import_(file).id == finished.ensemble
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    with pytest.raises(Invalid) as caught:
+        client.import_(tmp_path / "bad.zip")
+    assert caught.value.kind == "invalid-archive"
+    with pytest.raises(Missing):
+        client.export("nothing", tmp_path)
+    with pytest.raises(FileNotFoundError):
+        client.import_(tmp_path / "none.zip")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.zip", file.name]
+
+
+def test_data_sets_are_listed_looked_into_and_sent_as_folder_and_zip(
+    launcher: Launcher, client: Stillhouse, tmp_path: Path
+) -> None:
+    folder = write_dataset(tmp_path / "own", train=5, test=2)
+    brought = client.upload_dataset("own", folder)
+    assert (brought.kind, brought.pictures.train, brought.pictures.test) == ("archive", 20, 8)
+    archive = shutil.make_archive(str(tmp_path / "zipped"), "zip", folder)
+
+    async def bring() -> None:
+        async with AsyncStillhouse(launcher.address) as awaited:
+            assert (await awaited.upload_dataset("zipped", archive)).classes == brought.classes
+
+    anyio.run(bring)
+    listed = {each.name: each.kind for each in client.datasets().datasets}
+    assert listed["noise"] == "folder"
+    assert listed["own"] == listed["zipped"] == "archive"
+    found = client.dataset("own", check=3)
+    assert [each.label for each in found.classes] == list(COLOURS)
+    assert found.checked.pictures == 3
+    shown = client.dataset_picture("own", "red", split="test", index=1)
+    with Image.open(io.BytesIO(shown)) as image:
+        assert (image.format, image.size) == ("PNG", (32, 32))
+    with pytest.raises(Conflict):
+        client.upload_dataset("own", folder)
+    with pytest.raises(Missing):
+        client.dataset("none")
+
+
+def test_the_examples_of_the_pages_do_what_they_say(
+    launcher: Launcher, client: Stillhouse, tmp_path: Path
+) -> None:
+    client.upload_dataset("birds", write_dataset(tmp_path / "birds", train=12))
+    shipped = Store(tmp_path / "empty", RELEASE_FOLDER)
+    release = shipped.serving()
+    assert release is not None
+    (tmp_path / "release.zip").write_bytes(b"".join(read_archive(shipped, release)))
+    client.import_(tmp_path / "release.zip")
+    client.promote(release)
+    for name in ("rocket.jpg", "coffee.png"):
+        shutil.copy(Path(skimage.__file__).parent / "data" / name, tmp_path)
+
+    def run(page: str) -> list[str]:
+        (example,) = re.findall(r"```python\n(from app.client.*?)```", page, re.DOTALL)
+        script = example.replace("http://127.0.0.1:8000", launcher.address)
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.splitlines()
+
+    answers = run((ROOT / "README.md").read_text())
+    assert answers == ["rocket.jpg rocket 89% 1.0", "coffee.png plate 27% 0.5"]
+    *epochs, ensemble = run((ROOT / "docs" / "cli.md").read_text())
+    assert [line.split()[:3] for line in epochs] == [["member", n, e] for n in "01" for e in "12"]
+    assert client.ensemble(ensemble).dataset["name"] == "birds"
 
 
 def test_an_own_client_of_httpx_is_left_open(launcher: Launcher) -> None:

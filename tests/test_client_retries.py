@@ -198,8 +198,13 @@ def test_a_file_that_did_not_come_whole_is_asked_for_again_and_leaves_no_part(
         anyio.run(fetch, url)
     assert (tmp_path / "e.zip").read_bytes() == b"z"
     assert len(script.asked) == 4
-    with scripted(Script(problem(404))) as url, Stillhouse(url) as client, pytest.raises(Missing):
-        client.export("e", tmp_path / "none.zip")
+    for answer, kind in ((problem(404), Missing), (Said(body=b"x" * 1000, cut=10), Unreachable)):
+        with (
+            scripted(Script(answer)) as url,
+            Stillhouse(url, retry_seconds=0) as client,
+            pytest.raises(kind),
+        ):
+            client.export("e", tmp_path / "none.zip")
     assert [path.name for path in tmp_path.iterdir()] == ["e.zip"]
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.encoded import encode
-from tests.service import accepted, problem_of, running, settings_for
-from tests.sockets import head, send
+from tests.service import accepted, problem_of, running, settings_for, wait_until
+from tests.sockets import connection, head, reply, send
 from tests.tiny import write_dataset
 from tests.trees import Tree, below, pack, png, tiny, unpack
 
@@ -348,6 +348,30 @@ def test_a_name_that_no_recipe_could_have_is_refused(
     response = bring(client, b"", name)
     assert response.status_code in {404, 422}
     assert not data.exists()
+
+
+def test_a_data_set_may_be_larger_than_a_recipe(
+    client: httpx.Client, data: Path, tmp_path: Path
+) -> None:
+    packed = zipped(tiny() | {"train/a/9.png": png(9, size=150)}, tmp_path / "p.zip")
+    assert len(packed) > 2**16
+    assert bring(client, packed).status_code == 201
+    assert (data / "pets.zip").read_bytes() == packed
+
+
+def test_who_takes_the_name_meanwhile_keeps_it(
+    client: httpx.Client, data: Path, tmp_path: Path
+) -> None:
+    packed = zipped(tiny(), tmp_path / "p.zip")
+    asked: dict[str, str | int] = {"Content_Type": "application/zip"}
+    asked["Content_Length"] = len(packed)
+    with connection(client) as connected:
+        connected.sendall(head("PUT", "/datasets/pets", **asked) + packed[:100])
+        wait_until(lambda: list(data.glob(".received-*")) if data.exists() else [])
+        unpack(tiny(), data / "pets")
+        connected.sendall(packed[100:])
+        assert reply(connected).status == 409
+    assert sorted(path.name for path in data.iterdir()) == ["pets"]
 
 
 def test_a_folder_that_cannot_be_written_is_told(

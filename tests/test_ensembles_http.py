@@ -66,6 +66,7 @@ def test_ensembles_are_listed_newest_first(
         (second.id, 3, False),
         (first.id, 2, True),
     ]
+    del ours[0]["seconds"]
     assert ours[0] == {
         "id": second.id,
         "name": "second",
@@ -76,9 +77,20 @@ def test_ensembles_are_listed_newest_first(
         "bytes": second.bytes,
         "serving": False,
         "val_accuracy": 0.5,
+        "val_nll": None,
+        "val_ece": None,
         "test_accuracy": None,
         "created_at": second.created_at,
     }
+
+
+def test_a_list_tells_how_fast_those_are_that_were_loaded_here(
+    client: httpx.Client, first: EnsembleManifest
+) -> None:
+    engines = client.get(f"/ensembles/{first.id}").json()["engines"]
+    listed = {each["id"]: each["seconds"] for each in client.get("/ensembles").json()["ensembles"]}
+    assert listed[first.id] == engines["seconds"][engines["default"]]
+    assert listed["release-tiny"] is None
 
 
 def test_an_ensemble_tells_everything(client: httpx.Client, first: EnsembleManifest) -> None:

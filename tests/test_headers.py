@@ -50,7 +50,6 @@ def is_guarded(response: httpx.Response) -> bool:
     [
         ("GET", "/healthz", 200),
         ("GET", "/ensembles", 200),
-        ("GET", "/", 307),
         ("GET", "/docs", 200),
         ("GET", "/openapi.json", 200),
         ("GET", "/metrics", 200),
@@ -114,6 +113,22 @@ def test_scripts_inside_a_page_run_only_in_the_frameworks_own(
     assert is_guarded(response)
     elsewhere = client.get("/nothing").headers["Content-Security-Policy"]
     assert "script-src" not in elsewhere
+
+
+@pytest.mark.parametrize("path", ["/", "/pages/sign-in", "/pages/static/page.js", "/pages/nothing"])
+def test_our_own_pages_run_nothing_that_stands_inside_them(client: httpx.Client, path: str) -> None:
+    headers = client.get(path).headers
+    policy = dict(
+        part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";")
+    )
+    assert policy["default-src"] == "'self'"
+    assert policy["form-action"] == "'self'"
+    assert policy["base-uri"] == policy["frame-ancestors"] == policy["object-src"] == "'none'"
+    assert policy.keys().isdisjoint({"script-src", "style-src"})
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert "camera=(self)" in headers["Permissions-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 def preflight(client: httpx.Client, origin: str, headers: str = "authorization") -> httpx.Response:

@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance
 
 from models.pictures import decode_picture
 from tests.encoded import encode
+from tests.test_survey import date
 from tests.trees import pack, png, tiny, unpack
 from training.inspection import ALIKE, Inspection, inspect, thumbnail
 from training.survey import survey
@@ -73,6 +74,15 @@ def test_it_ends_when_its_time_is_over(tmp_path: Path) -> None:
     inspection = look(tmp_path, 100, seconds=-1.0)
     assert (inspection.looked_at, inspection.pictures) == (0, 8)
     assert look(tmp_path, 100).looked_at == 8
+
+
+def test_what_was_looked_through_is_not_looked_through_again(tmp_path: Path) -> None:
+    unpack(tiny(), tmp_path / "pets")
+    date(tmp_path)
+    before = look(tmp_path, 100)
+    (tmp_path / "pets/train/a/0.png").write_bytes(b"changed, and its folder was not")
+    assert look(tmp_path, 100) is before
+    assert "unreadable" in {each.kind for each in look(tmp_path, 99).findings}
 
 
 def test_very_many_pairs_cost_little(tmp_path: Path) -> None:

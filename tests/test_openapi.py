@@ -39,6 +39,7 @@ CONTRACT = {
     ("PUT", "/ensembles/serving"): {200, 400, 404, 413, 422, 503, 507},
     ("GET", "/healthz"): {200},
     ("GET", "/readyz"): {200, 503},
+    ("GET", "/version"): {200},
     ("GET", "/metrics"): {200, 503},
 }
 """Every call, and the codes that it may answer with."""

@@ -160,6 +160,32 @@ def test_doubt_is_told_in_nats(client: httpx.Client, ensemble: Ensemble) -> None
         }
 
 
+def test_members_tell_their_own_votes_if_asked(client: httpx.Client, ensemble: Ensemble) -> None:
+    for seed in range(4):
+        (prediction,) = ask(client, picture(seed), votes="true")["predictions"]
+        members = members_say(ensemble, picture(seed))[:, 0]
+        assert prediction["votes"] == [
+            {
+                "label": list(COLOURS)[int(member.argmax())],
+                "class_id": int(member.argmax()),
+                "probability": pytest.approx(float(member.max()), abs=1e-5),
+            }
+            for member in members
+        ]
+        agreeing = [vote["label"] == prediction["label"] for vote in prediction["votes"]]
+        assert prediction["uncertainty"]["agreement"] == pytest.approx(sum(agreeing) / 3)
+    (few,) = ask(client, picture(), votes="true", max_members=2)["predictions"]
+    assert len(few["votes"]) == 2
+
+
+def test_votes_are_told_to_nobody_who_did_not_ask(client: httpx.Client) -> None:
+    assert ask(client, picture())["predictions"][0]["votes"] is None
+    assert ask(client, picture(), votes="false")["predictions"][0]["votes"] is None
+    refused = client.post("/predict", files=parts(picture()), params={"votes": "some"})
+    problem = problem_of(refused, 422, "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == ["votes"]
+
+
 def test_the_calibrated_probability_is_that_of_the_scaled_logs(
     client: httpx.Client, ensemble: Ensemble
 ) -> None:
@@ -180,8 +206,3 @@ def test_classes_are_those_of_the_serving_ensemble(
 def test_a_service_with_an_ensemble_is_ready(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready"}
-
-
-def test_the_root_leads_to_the_pages(client: httpx.Client) -> None:
-    response = client.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "/docs")

@@ -5,30 +5,21 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import torch
 
+from models.cascade import CascadeFigures, CascadeFit
 from models.ensemble import EnsembleManifest
 from models.store import Store
 from tests.service import ask, parts, picture, problem_of, running, settings_for, wait_until
-from tests.tiny import COLOURS, publish
-from training.doubt import fit_doubt
+from tests.tiny import COLOURS, doubt, publish
 
 MANY = [picture(seed) for seed in range(256)]
 """Of so many an answer takes some tenths of a second."""
-
-
-def doubt() -> dict[str, Any]:
-    """Return what is fitted on made-up predictions of 400 pictures."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(400) % len(COLOURS)
-    logits = torch.randn(3, 400, len(COLOURS), generator=generator)
-    logits[:, torch.arange(400), labels] += 1.5
-    return fit_doubt(logits.log_softmax(dim=-1), labels, 1.0).to_dict()
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +61,18 @@ def test_an_answer_names_its_mode_and_its_engine(client: httpx.Client, mode: str
     assert answer["mode"] == mode
     if mode != "fast":  # for which the fastest may be any
         assert answer["engine"] == "openvino-float32"
+
+
+def test_only_the_members_that_a_cascade_asked_tell_their_votes(
+    tmp_path: Path, redis_url: str
+) -> None:
+    figures = CascadeFigures(400, 1.0, 0.0, 0.0, 1.0)
+    at_once = asdict(CascadeFit((0.0,) * 5, (figures, figures)))
+    store = Store(tmp_path / "store")
+    store.serve(publish(store, members=6, doubt={**doubt(), "cascade": at_once}).id)
+    with running(settings_for(tmp_path, redis_url)) as client:
+        (prediction,) = ask(client, picture(), mode="cascade", votes=True)["predictions"]
+    assert len(prediction["votes"]) == prediction["members_used"] < 6
 
 
 def test_the_mode_is_the_default_one_unless_told(client: httpx.Client) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.calibration import calibrate, reliability
 from training.metrics import pool
-from training.report import MOST_CLASSES_CONFUSED, report_of
+from training.report import MOST_CLASSES_CONFUSED, MOST_CONFUSIONS, report_of
 from training.superclasses import SUPERCLASSES
 
 CURVES = {
@@ -79,3 +79,24 @@ def test_of_too_many_classes_there_is_no_matrix(more: int) -> None:
 def test_each_class_has_its_accuracy_unless_no_picture_shows_it() -> None:
     found = report([0, 1, 1, 1], [0, 0, 1, 1], ["cat", "dog", "eel"])
     assert found["class_accuracy"] == {"cat": 0.5, "dog": 1.0, "eel": None}
+
+
+def test_each_class_has_its_accuracy_by_id_too() -> None:
+    found = report([0, 1, 1, 1], [0, 0, 1, 1], ["cat", "dog", "eel"])
+    assert found["per_class"] == [0.5, 1.0, None]
+
+
+def test_the_most_frequent_confusions_come_first() -> None:
+    shows, says = [0, 0, 1, 2, 2, 2, 1], [1, 1, 2, 0, 0, 2, 1]
+    assert report(says, shows, ["cat", "dog", "eel"])["confusions"] == [
+        {"true": 0, "predicted": 1, "count": 2},
+        {"true": 2, "predicted": 0, "count": 2},
+        {"true": 1, "predicted": 2, "count": 1},
+    ]
+    assert report([0, 1], [0, 1], ["cat", "dog"])["confusions"] == []
+
+
+def test_of_many_confusions_fifty_are_named() -> None:
+    classes = [f"class {index}" for index in range(100)]
+    found = report([(index + 1) % 100 for index in range(100)], list(range(100)), classes)
+    assert len(found["confusions"]) == MOST_CONFUSIONS == 50

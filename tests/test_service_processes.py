@@ -15,6 +15,7 @@ from models.pictures import decode_picture
 from models.store import Store
 from tests.launcher import Launcher, still_running
 from tests.service import parts, picture, wait_until
+from tests.sockets import connection, head, reply
 from tests.tiny import COLOURS, RECIPE, go_on, ignore, write_dataset
 from training.distill import distill
 
@@ -164,6 +165,16 @@ def test_a_request_can_be_followed_into_the_worker(service: Launcher) -> None:
     assert any(line.startswith("worker | training followed: ") for line in by_worker)
     for line in by_worker:
         assert line.endswith(("[request follow-me]", mine))
+
+
+def test_a_connection_is_left_open_for_longer_than_clients_keep_theirs(service: Launcher) -> None:
+    with connection(service.client, seconds=6) as connected:  # httpx lets go after 5
+        connected.sendall(head("GET", "/healthz"))
+        assert reply(connected).status == 200
+        with pytest.raises(TimeoutError):
+            connected.recv(1)  # nothing comes, not even the end
+        connected.sendall(head("GET", "/healthz"))
+        assert reply(connected).status == 200
 
 
 def test_a_running_job_tells_how_far_it_is_and_can_be_cancelled(service: Launcher) -> None:

@@ -9,12 +9,14 @@ from pydantic import SecretStr, ValidationError
 
 from app.settings import Settings, read_settings
 from models.pictures import PictureLimits
+from models.store import RELEASE_FOLDER
 
 OTHERS = {
     "host": "0.0.0.0",  # noqa: S104  # nothing listens
     "port": 8123,
     "store": "s3://bucket/stillhouse",
     "data": Path("/srv/data"),
+    "release": Path("/srv/release"),
     "redis_url": SecretStr("redis://:password@example:6379/1"),
     "api_keys": SecretStr("somebody:predict:key"),
     "api_keys_file": Path("/run/secrets/keys"),
@@ -76,6 +78,7 @@ def test_the_defaults_suit_one_machine() -> None:
     settings = Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.redis_url is None
+    assert settings.release == RELEASE_FOLDER
     assert settings.picture_limits == PictureLimits(10 * 2**20, 50_000_000)
 
 

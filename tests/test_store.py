@@ -147,7 +147,9 @@ def test_an_unknown_ensemble_cannot_be_made_to_serve(store: Store) -> None:
     assert store.serving() == id_
 
 
-def test_until_one_is_chosen_the_newest_release_serves(store: Store, tmp_path: Path) -> None:
+def test_until_one_is_chosen_the_newest_release_of_most_members_serves(
+    store: Store, tmp_path: Path
+) -> None:
     old = publish(store, created_at="2026-01-01T00:00:00+00:00")
     new = publish(store, seed=1, created_at="2026-01-03T00:00:00+00:00")
     for manifest in (old, new):

@@ -1,9 +1,12 @@
 """A tiny data set, recipe and ensemble, real in every part, for the tests of many modules."""
 
+import atexit
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from torch import Tensor
 from models.ensemble import EnsembleManifest, Normalisation
 from models.resnet import build_network
 from models.store import Store
+from training.doubt import fit_doubt
 from training.progress import Event
 from training.recipe import Recipe
 
@@ -80,6 +84,25 @@ def publish(store: Store, *, seed: int = 0, members: int = 2, **changes: Any) ->
     )
     weights = [network.state_dict() for network in networks]
     return store.publish(replace(manifest, **changes), weights, {"validation": predictions})
+
+
+def doubt() -> dict[str, Any]:
+    """Return what is fitted on made-up predictions of 400 pictures."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % len(COLOURS)
+    logits = torch.randn(3, 400, len(COLOURS), generator=generator)
+    logits[:, torch.arange(400), labels] += 1.5
+    return fit_doubt(logits.log_softmax(dim=-1), labels, 1.0).to_dict()
+
+
+@cache
+def small_release() -> Path:
+    """Return a folder with a tiny ensemble that ships: the real one takes seconds to be loaded."""
+    folder = Path(tempfile.mkdtemp(prefix="small-release-"))
+    atexit.register(shutil.rmtree, folder)
+    store = Store(folder / "store", folder / "none")
+    store.export(publish(store, seed=99).id, folder / "release", "release-tiny")
+    return folder / "release"
 
 
 def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:

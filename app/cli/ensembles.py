@@ -97,7 +97,7 @@ def _reached(found: EnsembleDetail) -> list[tuple[str, str]]:
     cls=Command,
     examples=(
         ("promote birds-3f2a91c0", "let it answer from now on"),
-        ("promote release-resnet14-4-members", "roll back: the same command"),
+        ("promote release-resnet14x10", "roll back: the same command"),
     ),
 )
 @click.argument("id")

@@ -87,7 +87,7 @@ def predict_command(
 
     def answered() -> Iterator[Answered]:
         nonlocal failed
-        for each in _ask(service, _find(pictures), asked):
+        for each in _ask(service, list(_find(pictures)), asked):
             if each.answer is None:
                 failed += 1
                 tell(f"{each.name}: {each.reason}")
@@ -110,10 +110,13 @@ def _find(given: Iterable[str]) -> Iterator[str]:
             yield from sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207  # any root
 
 
-def _ask(service: Stillhouse, names: Iterable[str], asked: dict[str, Any]) -> Iterator[Answered]:
+def _ask(service: Stillhouse, names: list[str], asked: dict[str, Any]) -> Iterator[Answered]:
+    # Here and not in a thread, which Ctrl-C would not reach.
+    piped = sys.stdin.buffer.read() if STDIN in names else b""
+
     def ask(name: str) -> Answered:
         try:
-            picture = sys.stdin.buffer.read() if name == STDIN else _read(name)
+            picture = piped if name == STDIN else _read(name)
             return Answered(name, service.predict(picture, **asked))
         except OSError as error:
             return Answered(name, None, error.strerror or str(error))
@@ -122,11 +125,11 @@ def _ask(service: Stillhouse, names: Iterable[str], asked: dict[str, Any]) -> It
                 raise
             return Answered(name, None, error.detail.removeprefix(ALONE))
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        try:
-            yield from pool.map(ask, names)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield from pool.map(ask, names)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _read(name: str) -> bytes:

@@ -115,7 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return INTERRUPTED
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        # Threads may wait for answers that nobody wants any more; Python would wait for them.
+        os._exit(INTERRUPTED)
     except BrokenPipeError:  # whoever read our output has had enough of it
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

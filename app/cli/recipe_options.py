@@ -42,7 +42,12 @@ def _option(name: str, said: dict[str, Any]) -> Callable[[F], F]:
     dashed = name.replace("_", "-")
     declared = f"--{dashed}/--no-{dashed}" if said.get("type") == "boolean" else f"--{dashed}"
     return click.option(
-        declared, name, type=_type(said), default=None, help=_sentence(said["description"])
+        declared,
+        name,
+        type=_type(said),
+        default=None,
+        metavar="N" if said.get("type") in {"integer", "number"} else None,
+        help=_sentence(said["description"]),
     )
 
 

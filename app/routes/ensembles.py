@@ -31,7 +31,10 @@ def list_ensembles(service: ServiceDependency) -> EnsembleList:
     serving = service.store.serving()
     return EnsembleList(
         serving=serving,
-        ensembles=[summary_of(manifest, serving) for manifest in service.store.ensembles()],
+        ensembles=[
+            summary_of(manifest, serving, service.serving.measured_seconds(manifest.id))
+            for manifest in service.store.ensembles()
+        ],
     )
 
 

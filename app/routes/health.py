@@ -1,13 +1,15 @@
-"""GET /healthz, GET /readyz, GET /metrics, and where / leads."""
+"""GET /healthz, GET /readyz, GET /metrics, GET /version."""
 
 from fastapi import APIRouter, Response
-from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from app import __version__
 from app.routes.responses import problems
-from app.schemas import Health
+from app.schemas import Health, Version
 from app.service import ServiceDependency
+from app.version import openvino_version, torch_version
 from models.errors import NoEnsemble
+from training.footprint import training_device
 
 router = APIRouter(tags=["health"])
 
@@ -43,7 +45,12 @@ def metrics(service: ServiceDependency) -> Response:
     return Response(telemetry.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/", include_in_schema=False)
-async def root() -> RedirectResponse:
-    """Lead people to the pages that explain every call."""
-    return RedirectResponse("/docs")
+@router.get("/version")
+def version() -> Version:
+    """What runs here."""
+    return Version(
+        version=__version__,
+        torch=torch_version(),
+        openvino=openvino_version(),
+        device=training_device().type,
+    )

@@ -62,7 +62,7 @@ async def predict(request: Request) -> Response:
     until = time.monotonic() + asked.timeout_ms / 1000
     limits = settings.picture_limits
     mode = asked.mode or settings.predict_mode
-    how = How(answering, mode, asked.max_members, asked.conformal)
+    how = How(answering, mode, asked.max_members, asked.conformal, asked.votes)
 
     async def answer(uploads: list[Upload]) -> list[Answer]:
         started = time.perf_counter()

@@ -48,9 +48,7 @@ from app.schemas.problems import (
     Problem,
 )
 from app.schemas.recipes import JobPlan, PictureCounts, Preset, PresetList
-from app.schemas.service import (
-    Health,
-)
+from app.schemas.service import Health, Version
 
 __all__ = [
     "PART",
@@ -94,5 +92,6 @@ __all__ = [
     "StateChange",
     "TopClass",
     "Uncertainty",
+    "Version",
     "WarningKind",
 ]

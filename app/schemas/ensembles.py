@@ -19,7 +19,12 @@ class EnsembleSummary(BaseModel):
     bytes: int
     serving: bool
     val_accuracy: float
+    val_nll: float | None = Field(None, description="calibrated, on validation pictures")
+    val_ece: float | None = Field(None, description="the same, in 15 bins")
     test_accuracy: float | None
+    seconds: float | None = Field(
+        None, description="for 32 pictures on this machine; null if it was never loaded here"
+    )
     created_at: str
 
 

@@ -7,9 +7,6 @@ from pydantic import BaseModel, Field
 PART = "file"
 """The name of every picture's part in a multipart body."""
 
-PART = "file"
-"""The name of every picture's part in a multipart body."""
-
 TIMEOUT_HEADER = "X-Timeout-Ms"
 TIMEOUT_MS = 10_000
 
@@ -25,6 +22,7 @@ class PredictQuery(BaseModel):
     conformal: float | None = Field(
         None, gt=0, lt=1, description="add the smallest set of classes that covers at this rate"
     )
+    votes: bool = Field(False, description="add what each member asked finds likeliest")
     timeout_ms: int = Field(
         TIMEOUT_MS,
         ge=1,
@@ -68,6 +66,10 @@ class Prediction(BaseModel):
         None, description="classes that hold the right one at the rate `conformal` asked for"
     )
     members_used: int
+    votes: list[TopClass] | None = Field(
+        None,
+        description="each member's likeliest class with its own probability, in the members' order",
+    )
 
 
 class Predictions(BaseModel):

@@ -143,7 +143,12 @@ class Soak:
         self._note("job", response, 202)
         id_ = response.json()["id"]
         time.sleep(rng.uniform(0, 6))
-        self._note("cancel", client.delete(f"/jobs/{id_}"), 202)
+        try:
+            response = client.delete(f"/jobs/{id_}")
+        except httpx.TransportError as error:
+            self.unexpected.append(f"cancel: {error!r}")
+            response = client.delete(f"/jobs/{id_}")  # or it would keep the workers for ever
+        self._note("cancel", response, 202)
         asked = time.monotonic()
         while not (job := client.get(f"/jobs/{id_}").json())["finished_at"]:
             if time.monotonic() - asked > 60:
