@@ -24,7 +24,7 @@ INSTALL := $(UV) pip install --python $(BIN)/python --require-hashes --compile-b
 INSTALL_COMMAND := $(UV) pip install --python $(BIN)/python --quiet --offline --no-deps --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types layers locks advisories lock audit release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile smoke smoke-compose clean
+.PHONY: help run test check lint types layers locks advisories lock audit release bench-accuracy bench-train bench-arms bench-predict bench-serve chaos soak hostile browser tour smoke smoke-compose clean
 
 help: ## list what make can do here
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
@@ -88,6 +88,12 @@ soak: $(DEV_READY) ## mixed work for half an hour, after which nothing may have 
 
 hostile: $(DEV_READY) ## hostile input for ten minutes (ARGS="--examples … --pictures … --requests … --fuzz-seconds … --seed …")
 	@exec $(BIN)/python -m tests.hostile $(ARGS)
+
+browser: $(DEV_READY) ## the pages in Chromium, every size, with axe-core (Debian: apt-get install chromium)
+	@exec $(BIN)/python -m pytest tests/browser --every-size $(PYTEST_ARGS)
+
+tour: $(DEV_READY) ## take the pictures of docs/tour.md anew, minutes (ARGS="--data …", a folder with cifar100)
+	@exec $(BIN)/python -m tests.browser.tour $(ARGS)
 
 smoke: $(DEV_READY) ## a real job through `make run`, minutes (ARGS="--data …", a folder with cifar100)
 	@exec $(BIN)/python -m tests.smoke.first_light $(ARGS)

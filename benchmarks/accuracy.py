@@ -22,10 +22,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
     parser.add_argument("--store", default="store", help="also holds the decoded pictures")
-    parser.add_argument("--ensemble", metavar="ID", help="another than the newest release")
+    parser.add_argument("--ensemble", metavar="ID", help="another than the release")
     options = parser.parse_args()
     store = Store(options.store)
-    id_ = options.ensemble or store.newest_release()
+    id_ = options.ensemble or store.main_release()
     if id_ is None:
         print("error: there is no release", file=sys.stderr)
         return 2

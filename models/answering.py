@@ -57,12 +57,15 @@ class Answering:
             return self._cascade(engine, images, most, fit)
         members = engine(images, range(most)).double()  # [m, n, k]
         average = members.mean(dim=0)  # [n, k]: the mission, and exact to double precision
+        best = members.max(dim=-1)
         return Answers(
             probabilities=average,
             entropy=entropy(average),
             mutual_information=mutual_information(members),
-            agreement=agreement(members),
+            agreement=agreement(best.indices, average),
             members_used=torch.full((len(images),), most),
+            votes=best.indices,
+            certainty=best.values,
         )
 
     def _cascade(self, engine: Engine, images: Tensor, most: int, fit: CascadeFit) -> Answers:

@@ -113,6 +113,8 @@ class Answers:
         mutual_information: what these members do not agree about, [n]; zero for a single one.
         agreement: share of them whose likeliest class is the answer, [n]; one for a single one.
         members_used: how many they are, int64 [n].
+        votes: each member's likeliest class, int64 [m, n]; -1 where it was not asked.
+        certainty: the probability that it gives this class, float64 [m, n]; 0 where not asked.
     """
 
     probabilities: Tensor
@@ -120,6 +122,8 @@ class Answers:
     mutual_information: Tensor
     agreement: Tensor
     members_used: Tensor
+    votes: Tensor
+    certainty: Tensor
 
 
 def cascade(
@@ -152,14 +156,17 @@ def cascade(
     rows = torch.arange(pictures)  # [r]: those still open
     sums, entropies = torch.empty(0), torch.zeros(pictures, dtype=torch.double)
     used = torch.zeros(pictures, dtype=torch.int64)
-    chosen = torch.full((last[-1], pictures), -1)  # each member's likeliest class
+    votes = torch.full((last[-1], pictures), -1)  # each member's likeliest class
+    certainty = torch.zeros(last[-1], pictures, dtype=torch.double)
     for stage in stages:
         members = answer(stage, rows).double()  # [s, r, k]
         if stage.start == 0:
             sums = torch.zeros(pictures, members.shape[-1], dtype=torch.double)
         sums[rows] += members.sum(dim=0)
         entropies[rows] += entropy(members).sum(dim=0)
-        chosen[stage.start : stage.stop, rows] = members.argmax(dim=-1)
+        best = members.max(dim=-1)
+        votes[stage.start : stage.stop, rows] = best.indices
+        certainty[stage.start : stage.stop, rows] = best.values
         used[rows] = stage.stop
         rows = rows[~settled(sums[rows] / stage.stop, stage.stop, fit)]
         if not len(rows):
@@ -170,6 +177,8 @@ def cascade(
         probabilities=average,
         entropy=of_average,
         mutual_information=(of_average - entropies / used).clamp(min=0),
-        agreement=(chosen == average.argmax(dim=-1)).sum(dim=0) / used.double(),
+        agreement=(votes == average.argmax(dim=-1)).sum(dim=0) / used.double(),
         members_used=used,
+        votes=votes,
+        certainty=certainty,
     )

@@ -6,10 +6,12 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from models.artefacts import read_json, write_json
 from models.cores import Cores
@@ -62,7 +64,7 @@ def choose(ensemble: Ensemble, cores: Cores, files: Files | None = None) -> Choi
     Raises:
         CorruptArtefact: not even an exact engine agrees with the reference, so weights are broken.
     """
-    place = f"engines/{ensemble.manifest.id}/{_machine(cores.count)}.json"
+    place = _place(ensemble.manifest.id, cores)
     if files is not None and (kept := _kept(ensemble, cores, files, place)):
         return kept
     built, reasons = _build_all(ensemble, cores)
@@ -81,7 +83,8 @@ def choose(ensemble: Ensemble, cores: Cores, files: Files | None = None) -> Choi
             reasons.setdefault(name, f"{name} is slower than {default} here")
     chosen = {"default": default, "exact": exact, "fast": by_speed[0]}
     if files is not None:
-        found = {**chosen, "reasons": reasons, "seconds": seconds}
+        fused_up_to = {name: built[name].fused_up_to for name in chosen.values()}
+        found = {**chosen, "reasons": reasons, "seconds": seconds, "fused_up_to": fused_up_to}
         try:
             write_json(files, place, found)
         except StoreError as error:
@@ -94,17 +97,41 @@ def choose(ensemble: Ensemble, cores: Cores, files: Files | None = None) -> Choi
     )
 
 
+def kept_seconds(id_: str, cores: Cores, files: Files) -> float | None:
+    """Return how long an ensemble's default engine takes for ``TIMED_BATCH`` pictures.
+
+    Args:
+        id_: of the ensemble.
+        cores: what engines compute on.
+        files: of the store where choices are kept.
+
+    Returns:
+        Seconds, as they were measured when its engines were chosen; None if they never were on
+        such a machine by this version.
+    """
+    try:
+        found: dict[str, Any] = read_json(files, _place(id_, cores))
+        return float(found["seconds"][found["default"]])
+    except (FileNotFoundError, CorruptArtefact, LookupError, TypeError, ValueError):
+        return None  # made anew when the ensemble is loaded, which says so
+
+
+def _place(id_: str, cores: Cores) -> str:
+    return f"engines/{id_}/{_machine(cores.count)}.json"
+
+
 def _build_all(ensemble: Ensemble, cores: Cores) -> tuple[dict[str, Engine], dict[str, str]]:
     """Return the engines that answer as they should here, and why the others do not."""
     built: dict[str, Engine] = {}
     reasons: dict[str, str] = {}
+    pictures, expected = _expected(ensemble)
     for name in NAMES:
         if name == REFERENCE and not built.keys().isdisjoint(EXACT):
             continue  # slower wherever it was measured, and slow to measure
         engine = build_engine(name, ensemble, cores, ensemble.manifest.quantisation)
         if isinstance(engine, Unavailable):
             reasons[name] = engine.reason
-        elif wrong := _misanswers(engine, ensemble):
+        elif wrong := _misanswers(engine, ensemble, pictures, expected):
             reasons[name] = wrong
             id_ = ensemble.manifest.id
             _log.error("%s: %s", id_, wrong, extra={"ensemble": id_})
@@ -119,15 +146,17 @@ def _kept(ensemble: Ensemble, cores: Cores, files: Files, place: str) -> Choice 
         found: dict[str, Any] = read_json(files, place)
         names = {role: str(found[role]) for role in ("default", "exact", "fast")}
         reasons, seconds = dict(found["reasons"]), dict(found["seconds"])
+        fused_up_to = {name: int(found["fused_up_to"][name]) for name in names.values()}
     except FileNotFoundError:
         return None
     except (CorruptArtefact, LookupError, TypeError, ValueError) as error:
         _log.warning("the kept choice of engines is made anew: %s", error)
         return None
     built: dict[str, Engine] = {}
-    for name in {*names.values()}:
-        engine = build_engine(name, ensemble, cores, ensemble.manifest.quantisation)
-        if isinstance(engine, Unavailable) or _misanswers(engine, ensemble):
+    pictures, expected = _expected(ensemble)
+    for name, up_to in fused_up_to.items():
+        engine = build_engine(name, ensemble, cores, ensemble.manifest.quantisation, up_to)
+        if isinstance(engine, Unavailable) or _misanswers(engine, ensemble, pictures, expected):
             _log.warning("the kept choice of engines is made anew: %s is gone", name)
             return None
         built[name] = engine
@@ -151,13 +180,19 @@ def _proof(ensemble: Ensemble, name: str) -> Proof | None:
     return Proof(**found) if found else None
 
 
-def _misanswers(engine: Engine, ensemble: Ensemble) -> str | None:
+def _expected(ensemble: Ensemble) -> tuple[Tensor, Tensor]:
+    """Return the pictures of the probe, and what the reference answers."""
+    pictures = probe(ensemble.manifest.size)
+    return pictures, ensemble(pictures.permute(0, 3, 1, 2)).mean(dim=0)
+
+
+def _misanswers(
+    engine: Engine, ensemble: Ensemble, pictures: Tensor, expected: Tensor
+) -> str | None:
     """Return what is wrong with an engine's answers on this machine, if anything is.
 
     Both a single picture and many at once, which may go different ways.
     """
-    pictures = probe(ensemble.manifest.size)
-    expected = ensemble(pictures.permute(0, 3, 1, 2)).mean(dim=0)
     difference = max(
         (engine(pictures[:n]).mean(dim=0) - expected[:n]).abs().mean().item()
         for n in (1, len(pictures))
@@ -181,6 +216,7 @@ def _time(engine: Engine, size: int) -> float:
     return min(times)
 
 
+@cache
 def _machine(threads: int) -> str:
     """Return a name for what a choice depends on besides the ensemble."""
     versions = [str(torch.__version__)]

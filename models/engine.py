@@ -44,12 +44,14 @@ class Engine(Protocol):
         members: how many there are, m.
         lanes: how many calls get on side by side; more wait for one another.
         stride: how many members it likes to be asked for at once, when not for all.
+        fused_up_to: pictures that go through all members at once while so many are asked about.
     """
 
     name: str
     members: int
     lanes: int
     stride: int
+    fused_up_to: int
 
     def __call__(self, images: Tensor, members: range | None = None) -> Tensor:
         """Return the softmax of the members asked for.
@@ -74,7 +76,11 @@ class Unavailable:
 
 
 def build_engine(
-    name: str, ensemble: Ensemble, cores: Cores, largest: Mapping[str, float] | None = None
+    name: str,
+    ensemble: Ensemble,
+    cores: Cores,
+    largest: Mapping[str, float] | None = None,
+    fused_up_to: int | None = None,
 ) -> "Engine | Unavailable":
     """Build one engine for an ensemble.
 
@@ -83,6 +89,7 @@ def build_engine(
         ensemble: whose members are to answer.
         cores: what it computes on.
         largest: for int8, what ``models.quantisation.measure_largest`` found.
+        fused_up_to: of the same engine on such a machine; measured unless told.
     """
     backend, precision = name.split("-")
     if backend == "torch":
@@ -93,4 +100,4 @@ def build_engine(
         return Unavailable(name, "the ensemble was published without ranges for 8-bit integers")
     from models.openvino_engine import OpenVinoEngine  # noqa: PLC0415  # may not be installed
 
-    return OpenVinoEngine(name, ensemble, precision, cores, largest or {})
+    return OpenVinoEngine(name, ensemble, precision, cores, largest or {}, fused_up_to=fused_up_to)

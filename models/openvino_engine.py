@@ -50,6 +50,7 @@ class OpenVinoEngine:
         precision: ``float32``, ``bfloat16`` or ``int8``.
         cores: what it computes on.
         largest: for int8, from ``models.quantisation.measure_largest``.
+        fused_up_to: up to how many pictures all members at once are faster; measured unless told.
     """
 
     stride = STRIDE
@@ -61,6 +62,8 @@ class OpenVinoEngine:
         precision: str,
         cores: Cores,
         largest: Mapping[str, float],
+        *,
+        fused_up_to: int | None = None,
     ) -> None:
         manifest = ensemble.manifest
         self.name = name
@@ -73,13 +76,12 @@ class OpenVinoEngine:
         def compiled(
             networks: Sequence[ResNet], threads: int, pictures: int = -1
         ) -> ov.InferRequest:
-            folded = [fold(network) for network in networks]
             shape = (pictures, manifest.size)
-            graph = build_graph(folded, manifest.normalisation, shape, quantised)
+            graph = build_graph(networks, manifest.normalisation, shape, quantised)
             options = _options(precision, threads)
             return _core().compile_model(graph, "CPU", options).create_infer_request()
 
-        members = ensemble.networks
+        members = [fold(network) for network in ensemble.networks]
         on_one_core = partial(compiled, threads=1)
         with ThreadPoolExecutor(self.lanes) as builders:
             each = builders.map(lambda _: _Lane(members, on_one_core), range(self.lanes))
@@ -87,8 +89,8 @@ class OpenVinoEngine:
         self.fused_up_to = 0
         if self.lanes > 1:
             self._pool = ThreadPoolExecutor(self.lanes - 1, "lane")
-            self._fused = compiled([_side_by_side(members, manifest)], self.lanes)
-            self.fused_up_to = self._race(manifest.size)
+            self._fused = compiled([fold(_side_by_side(ensemble.networks, manifest))], self.lanes)
+            self.fused_up_to = self._race(manifest.size) if fused_up_to is None else fused_up_to
 
     def __call__(self, images: Tensor, members: range | None = None) -> Tensor:
         """Return the softmax of the members asked for; see ``models.engine.Engine``."""

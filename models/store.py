@@ -180,9 +180,10 @@ class Store:
             CorruptArtefact: the file cannot be read.
         """
         files, folder = self.locate(id_)
-        if self.manifest(id_).report is None:
+        record = self.manifest(id_).report
+        if record is None:
             raise EnsembleNotFound(f"ensemble {id_} keeps no report")
-        return read_json(files, f"{folder}/{REPORT}")
+        return read_json(files, f"{folder}/{record.file}")
 
     def export(self, id_: str, folder: Path, new_id: str) -> EnsembleManifest:
         """Copy an ensemble out of the store as a release: without its saved predictions.
@@ -218,21 +219,25 @@ class Store:
     def serving(self) -> str | None:
         """Return the id of the ensemble that is to answer, or none if there is no ensemble.
 
-        Until one was chosen it is the newest release.
+        Until one was chosen it is the main release.
         """
         try:
             return str(read_json(self.files, "serving.json")["ensemble"])
         except FileNotFoundError:
-            return self.newest_release()
+            return self.main_release()
         except KeyError as error:
             where = self.files.path("serving.json")
             raise CorruptArtefact(f"{where}: names no ensemble") from error
 
-    def newest_release(self) -> str | None:
-        """Return the id of the newest ensemble that ships with the code, if any does."""
+    def main_release(self) -> str | None:
+        """Return the id of the ensemble that ships with the code, if any does.
+
+        Of several it is the one with most members, and of those the newest: a single network that
+        was distilled from an ensemble is newer, and ships beside it.
+        """
         releases = [self.manifest(id_) for id_ in _finished(self._release, ".")]
-        newest = max(releases, key=lambda manifest: manifest.created_at, default=None)
-        return newest.id if newest else None
+        main = max(releases, key=lambda each: (len(each.members), each.created_at), default=None)
+        return main.id if main else None
 
     def serve(self, id_: str) -> None:
         """Make an ensemble the serving one; every API process follows within seconds.

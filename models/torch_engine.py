@@ -18,6 +18,7 @@ class TorchEngine:
 
     name = "torch-float32"
     stride = 1
+    fused_up_to = 0
 
     def __init__(self, ensemble: Ensemble, cores: Cores) -> None:
         self.members = len(ensemble.members)

@@ -8,6 +8,11 @@
         reliability.calibrated  the same at the ensemble's temperature
         confusion               over, names, counts; null where there are too many classes
         class_accuracy          of the pooled answer, by class name
+        per_class               the same by class id
+        confusions              true, predicted, count: the pairs of classes that are taken for one
+                                another most often, by class id, at most 50
+
+Reports that were made before there were ``per_class`` and ``confusions`` stay without.
 
 Numbers for whole splits, and accuracy by number of members, are in the manifest's metrics.
 """
@@ -21,6 +26,9 @@ from torch import Tensor
 from training.calibration import calibrate, reliability
 from training.metrics import confusion, pool
 from training.superclasses import superclasses_of
+
+MOST_CONFUSIONS = 50
+"""Pairs of classes that are named one by one."""
 
 MOST_CLASSES_CONFUSED = 30
 """Of more classes nobody can read a matrix of who was taken for whom."""
@@ -54,13 +62,16 @@ def report_of(
 def _split_report(
     pooled: Tensor, labels: Tensor, classes: Sequence[str], temperature: float
 ) -> dict[str, Any]:
+    class_accuracy = _class_accuracy(pooled, labels, classes)
     return {
         "reliability": {
             "pooled": reliability(pooled, labels),
             "calibrated": reliability(calibrate(pooled, temperature), labels),
         },
         "confusion": _confusion_report(pooled, labels, classes),
-        "class_accuracy": _class_accuracy(pooled, labels, classes),
+        "class_accuracy": class_accuracy,
+        "per_class": list(class_accuracy.values()),
+        "confusions": _confusions(pooled, labels),
     }
 
 
@@ -76,6 +87,18 @@ def _confusion_report(
         return None
     counts = confusion(pooled, labels, torch.tensor(groups))
     return {"over": over, "names": list(names), "counts": counts.tolist()}
+
+
+def _confusions(pooled: Tensor, labels: Tensor) -> list[dict[str, int]]:
+    """Return the most frequent mistakes, the first of several that are equally frequent first."""
+    predicted, k = pooled.argmax(dim=1), pooled.shape[1]
+    wrong = predicted != labels
+    cells, counts = (labels[wrong] * k + predicted[wrong]).unique(return_counts=True)  # type: ignore[no-untyped-call]
+    order = counts.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
+    return [
+        {"true": cell // k, "predicted": cell % k, "count": count}
+        for cell, count in zip(cells[order].tolist(), counts[order].tolist(), strict=True)
+    ]
 
 
 def _class_accuracy(
