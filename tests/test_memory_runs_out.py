@@ -1,5 +1,6 @@
 """Memory that really runs out makes the plan smaller, and the run ends with its ensemble."""
 
+import os
 import re
 import subprocess
 import sys
@@ -34,19 +35,25 @@ def report(event):
     if isinstance(event, MemoryPlanned):
         print("planned:", event.plan)
 
-# What the first run held and gave back is there to be used again, and nothing more.
+# Room for a small plan, not for the first: all of 256 pictures take more than twice as much.
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (held, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (held + 160 * 2**20, resource.RLIM_INFINITY))
 made = distill(recipe, data, store, "within", report=report, check=go_on)
 print("ensemble:", made.id)
 """
+
+
+GIVES_BACK = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**16)}
+"""Every tensor is a mapping of its own, so that what is freed is free; else the allocator keeps
+holes that may fit or not, and whether the smallest plan fits is luck."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a limit that is kept")
 def test_a_run_goes_on_with_a_smaller_plan_while_there_is_one(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data/noise", train=86)  # enough for one large batch
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "data"), str(tmp_path / "store")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    environment = {**os.environ, **GIVES_BACK}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     plans = re.findall(r"^planned: (.*)$", done.stdout, re.MULTILINE)
     assert len(plans) >= 2, done.stdout
