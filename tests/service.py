@@ -1,11 +1,15 @@
 """The service behind a real socket in this process, and what tests ask of it over HTTP."""
 
+import atexit
 import io
 import json
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +28,10 @@ from app.pieces import PREFIX
 from app.queue import QUEUE
 from app.service import create_app
 from app.settings import Settings
-from tests.tiny import small_release
+from models.choice import choose
+from models.cores import Cores
+from models.store import Store
+from tests.tiny import SMALL_RELEASE, small_release
 from training.progress import EpochDone, Part, Planned, PlannedPart
 
 T = TypeVar("T")
@@ -42,7 +49,20 @@ def settings_for(folder: Path, redis_url: str, **changes: Any) -> Settings:
         "sweep_seconds": 3600.0,
         "engine_threads": 1,  # builds and times the fewest engines
     }
-    return Settings(**{**fields, **changes})
+    settings = Settings(**{**fields, **changes})
+    if settings.release == small_release():
+        shutil.copytree(_choices(), Path(settings.store) / "engines", dirs_exist_ok=True)
+    return settings
+
+
+@cache
+def _choices() -> Path:
+    """Return the choice of engines for what ships, kept as by an earlier start, so made once."""
+    folder = Path(tempfile.mkdtemp(prefix="choices-"))
+    atexit.register(shutil.rmtree, folder)
+    store = Store(folder, small_release())
+    choose(store.load(SMALL_RELEASE), Cores(1), store.files)
+    return folder / "engines"
 
 
 @contextmanager

@@ -95,13 +95,16 @@ def doubt() -> dict[str, Any]:
     return fit_doubt(logits.log_softmax(dim=-1), labels, 1.0).to_dict()
 
 
+SMALL_RELEASE = "release-tiny"
+
+
 @cache
 def small_release() -> Path:
     """Return a folder with a tiny ensemble that ships: the real one takes seconds to be loaded."""
     folder = Path(tempfile.mkdtemp(prefix="small-release-"))
     atexit.register(shutil.rmtree, folder)
     store = Store(folder / "store", folder / "none")
-    store.export(publish(store, seed=99).id, folder / "release", "release-tiny")
+    store.export(publish(store, seed=99).id, folder / "release", SMALL_RELEASE)
     return folder / "release"
 
 
