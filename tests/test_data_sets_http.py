@@ -2,7 +2,11 @@
 
 import io
 import json
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from tests.service import accepted, problem_of, running, settings_for, wait_unti
 from tests.sockets import connection, head, reply, send
 from tests.tiny import write_dataset
 from tests.trees import Tree, below, pack, png, tiny, unpack
+from training.inspection import LOOKING
 
 ZIP = {"Content-Type": "application/zip"}
 
@@ -234,6 +239,47 @@ def test_more_or_less_than_that_is_refused(client: httpx.Client, check: str) -> 
     assert error["field"] == "check"
 
 
+@contextmanager
+def all_look() -> Iterator[None]:
+    """Have as many look through data sets, or wait to, as may."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        with LOOKING.turn():
+            ended.wait(60)
+
+    with ThreadPoolExecutor() as pool:
+        while not LOOKING.is_full():
+            pool.submit(wait)
+            time.sleep(0.01)
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def test_while_too_many_are_looked_through_another_one_is_not(
+    client: httpx.Client, data: Path
+) -> None:
+    unpack(tiny(), data / "pets")
+    with all_look():
+        response = client.get("/datasets/pets")
+        problem_of(response, 429, "too-busy")
+        assert int(response.headers["retry-after"]) > 0
+        assert got(client, "/datasets/pets", check=0)["checked"] == {"pictures": 0, "of": 8}
+    assert got(client, "/datasets/pets")["checked"] == {"pictures": 8, "of": 8}
+
+
+def test_what_is_taken_in_then_is_so_without_a_look(
+    client: httpx.Client, data: Path, tmp_path: Path
+) -> None:
+    with all_look():
+        response = bring(client, zipped(tiny(), tmp_path / "p.zip"))
+    assert response.status_code == 201, response.text
+    assert response.json()["checked"] == {"pictures": 0, "of": 8}
+    assert (data / "pets.zip").exists()
+
+
 def test_a_change_is_seen(client: httpx.Client, data: Path) -> None:
     unpack(tiny(), data / "pets")
     assert "unreadable" not in warnings_of(client)
@@ -302,6 +348,15 @@ def test_a_question_that_is_none_is_refused(
     response = client.get("/datasets/cifar100/picture", params=query)
     (error,) = problem_of(response, 422, "invalid-request")["errors"]
     assert error["field"] == field
+
+
+def test_where_the_folder_is_stays_untold(client: httpx.Client, data: Path) -> None:
+    data.mkdir()
+    (data / "pets.zip").write_bytes(b"no zip")
+    response = client.get("/datasets/pets/picture", params={"label": "a"})
+    detail = problem_of(response, 422, "invalid-dataset")["detail"]
+    assert detail.startswith("pets.zip")
+    assert str(data) not in detail
 
 
 def test_a_damaged_picture_is_said_to_be_one(client: httpx.Client, data: Path) -> None:

@@ -17,6 +17,9 @@ MOST_PIXELS = 128
 """A side of a picture that is only to be looked at."""
 
 _MOST_KEPT = 4
+_MOST_ENTRIES_KEPT = 250_000
+"""Of all trees kept together, if they are several: about a kilobyte of memory each."""
+
 _kept: dict[Path, tuple[list[Place], Tree]] = {}
 _one_at_a_time = threading.Lock()
 
@@ -43,9 +46,18 @@ def tree_of(name: str, folder: Path) -> Tree:
             kept = places, _read(name, folder)
         if are_settled(places):
             _kept[top] = kept  # the last one used is the last to go
-        while len(_kept) > _MOST_KEPT:
+        while len(_kept) > _MOST_KEPT or (len(_kept) > 1 and _entries_kept() > _MOST_ENTRIES_KEPT):
             del _kept[next(iter(_kept))]
     return kept[1]
+
+
+def _entries_kept() -> int:
+    return sum(
+        len(pictures)
+        for _, tree in _kept.values()
+        for classes in tree.values()
+        for pictures in classes.values()
+    )
 
 
 def _read(name: str, folder: Path) -> Tree:

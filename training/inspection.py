@@ -13,6 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -73,9 +74,53 @@ class Inspection:
     pictures: int
 
 
+class OneAtATime:
+    """A turn that one thread has, for which a few may wait.
+
+    Args:
+        most_waiting: more than so many are turned away at once, for each of them holds a thread
+            that others need.
+        seconds: after which also those that wait are turned away.
+    """
+
+    def __init__(self, most_waiting: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._free = 1 + most_waiting
+        self._counts = threading.Lock()
+        self._turn = threading.Lock()
+
+    def is_full(self) -> bool:
+        """Say whether the next one would be turned away."""
+        return self._free == 0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for the turn and have it within a block.
+
+        Raises:
+            TooBusy: it is not to be had.
+        """
+        with self._counts:
+            if self.is_full():
+                raise TooBusy("several data sets wait to be looked through", MOST_SECONDS)
+            self._free -= 1
+        try:
+            if not self._turn.acquire(timeout=self._seconds):
+                raise TooBusy("another data set is being looked through", MOST_SECONDS)
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            with self._counts:
+                self._free += 1
+
+
+LOOKING = OneAtATime(most_waiting=3, seconds=2 * MOST_SECONDS)
+"""Whose turn it is to decode pictures of a data set: that takes a core and memory."""
+
 _MOST_KEPT = 16
 _kept: dict[tuple[object, ...], Inspection] = {}
-_one_looks = threading.Lock()
 
 
 def inspect(found: Survey, folder: Path, most: int, seconds: float = MOST_SECONDS) -> Inspection:
@@ -89,7 +134,7 @@ def inspect(found: Survey, folder: Path, most: int, seconds: float = MOST_SECOND
 
     Raises:
         InvalidDataset: it has become malformed since it was surveyed.
-        TooBusy: another one is being looked through for long.
+        TooBusy: another one is being looked through for long, or several wait already.
     """
     total = sum(sum(classes.values()) for classes in found.pictures.values())
     counted = tuple(_count(found))
@@ -97,21 +142,19 @@ def inspect(found: Survey, folder: Path, most: int, seconds: float = MOST_SECOND
         return Inspection(counted, 0, total)
     places = places_of(folder.absolute() / found.name)
     key = (*places, most)
-    if not _one_looks.acquire(timeout=2 * MOST_SECONDS):
-        raise TooBusy("another data set is being looked through", MOST_SECONDS)
-    try:
-        if key not in _kept:
-            chosen = _choose(tree_of(found.name, folder), most)
-            seen = _look(chosen, time.monotonic() + seconds)
-            inspection = Inspection((*counted, *seen.findings), seen.looked_at, total)
-            if not are_settled(places):
-                return inspection
+    if kept := _kept.get(key):
+        return kept
+    with LOOKING.turn():
+        if kept := _kept.get(key):  # whoever was before looked through the same one
+            return kept
+        chosen = _choose(tree_of(found.name, folder), most)
+        seen = _look(chosen, time.monotonic() + seconds)
+        inspection = Inspection((*counted, *seen.findings), seen.looked_at, total)
+        if are_settled(places):
             _kept[key] = inspection
-        while len(_kept) > _MOST_KEPT:
-            del _kept[next(iter(_kept))]
-        return _kept[key]
-    finally:
-        _one_looks.release()
+            while len(_kept) > _MOST_KEPT:
+                del _kept[next(iter(_kept))]
+        return inspection
 
 
 # What counting tells.

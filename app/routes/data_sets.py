@@ -1,19 +1,22 @@
 """What there is to train on: GET /datasets, one of them, a picture of it, and PUT of a new one."""
 
 import asyncio
+import logging
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.bodies import ZIP_BODY, received_zip
-from app.data_sets import data_set, list_data_sets, need, refuse_taken, take_in_data_set
+from app.data_sets import data_set, list_data_sets, need, refuse_taken, take_in_data_set, told
 from app.routes.responses import problems
 from app.schemas import DataSetDetail, DataSetList
 from app.service import ServiceDependency
-from models.errors import StoreError
+from models.errors import InvalidDataset, StoreError, TooBusy
 from training.browsing import find_picture, small_png, tree_of
 from training.recipe import NAME_PATTERN
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/datasets", tags=["data sets"])
 
@@ -62,9 +65,11 @@ def get_picture(
     """A picture to look at: its centred square, at most 128 pixels a side."""
     folder = service.settings.data
     need(name, folder)
-    return Response(
-        small_png(find_picture(tree_of(name, folder), split, label, index)), media_type=_PNG
-    )
+    try:
+        tree = tree_of(name, folder)
+    except InvalidDataset as error:
+        raise InvalidDataset(told(error, folder)) from error
+    return Response(small_png(find_picture(tree, split, label, index)), media_type=_PNG)
 
 
 @router.put(
@@ -93,7 +98,12 @@ async def put_data_set(
             max_picture_bytes=settings.max_picture_bytes,
         )
     response.headers["Location"] = f"/datasets/{name}"
-    return await asyncio.to_thread(data_set, name, folder, CHECKED)
+    try:
+        return await asyncio.to_thread(data_set, name, folder, CHECKED)
+    except TooBusy as error:
+        # It is taken in, which must be said; `checked` tells that no picture was looked at.
+        _log.warning("%s is taken in and was not looked through: %s", name, error)
+        return await asyncio.to_thread(data_set, name, folder, 0)
 
 
 def _prepare(name: str, folder: FilePath) -> None:
