@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
@@ -27,6 +28,7 @@ from app.followers import Followers
 from app.headers import ANSWER_HEADERS, REQUEST_HEADERS, AddHeaders
 from app.jobs import Jobs
 from app.keys import read_keyring
+from app.leftovers import UNTOUCHED_SECONDS, remove_leftovers
 from app.limits import LimitBodies
 from app.openapi import describe_keys
 from app.pages import site
@@ -149,6 +151,7 @@ def create_app(settings: Settings) -> FastAPI:
         background = [
             asyncio.create_task(_every(settings.follow_seconds, _follow, service)),
             asyncio.create_task(_every(settings.sweep_seconds, _sweep, service)),
+            asyncio.create_task(_every(UNTOUCHED_SECONDS, _tidy, service)),
         ]
         yield
         for task in background:
@@ -214,6 +217,13 @@ async def _every(
 
 async def _follow(service: Service) -> None:
     await asyncio.to_thread(service.serving.follow)
+
+
+async def _tidy(service: Service) -> None:
+    files, folders = service.store.files, [service.settings.data]
+    if files.is_local:
+        folders.append(Path(files.path("ensembles")))
+    await asyncio.to_thread(remove_leftovers, folders)
 
 
 async def _sweep(service: Service) -> None:
