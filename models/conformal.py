@@ -76,6 +76,10 @@ def conformal_from_dict(data: dict[str, Any]) -> ConformalFit:
         ("pictures", isinstance(fit.pictures, int) and fit.pictures >= len(scores)),
         ("scores", len(scores) > 0 and all(map(math.isfinite, scores))),
         ("scores", list(scores) == sorted(scores) and scores[0] >= 0),
+        ("stated.rate", all(0 < each.rate < 1 for each in stated)),
+        ("stated.coverage", all(0 <= each.coverage <= 1 for each in stated)),
+        ("stated.mean_size", all(0 <= each.mean_size < math.inf for each in stated)),
+        ("stated.pictures", all(isinstance(each.pictures, int) for each in stated)),
     ):
         if not fine:
             raise ValueError(name)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -37,7 +38,8 @@ def check_contents(manifest: EnsembleManifest, read: Read) -> None:
     try:
         _check_fields(manifest)
         if manifest.report:
-            _check_report(read(manifest.report.file), manifest.report.file)
+            report = manifest.report.file
+            _check_report(read(report), report, len(manifest.classes))
         _check_networks(manifest, read)
         for record in manifest.predictions.values():
             _check_predictions(manifest, read(record.file), record.file)
@@ -55,6 +57,8 @@ def _check_fields(manifest: EnsembleManifest) -> None:
             _need(f"proofs.{name}", name in NAMES and all(map(_is_number, values)))
         for name, largest in manifest.quantisation.items():
             _need(f"quantisation.{name}", _is_number(largest) and 0 <= largest < 1e6)
+        for split, found in manifest.metrics.items():
+            _need(f"metrics.{split}", found is None or _is_metrics(found))
         created_at = datetime.fromisoformat(manifest.created_at)
         counted = manifest.metrics["validation"]["pictures"]
         accuracy = manifest.metrics["validation"]["pooled"]["accuracy"]
@@ -86,11 +90,81 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _check_report(data: bytes, file: str) -> None:
+def _is_whole(value: object, below: float = math.inf) -> bool:
+    return isinstance(value, int) and 0 <= value < below
+
+
+def _are_numbers(values: object, *needed: str) -> bool:
+    """Say whether this is an object of numbers, with those that are needed among them."""
+    return (
+        isinstance(values, dict)
+        and values.keys() >= set(needed)
+        and all(map(_is_number, values.values()))
+    )
+
+
+def _are_rows(rows: object, *needed: str) -> bool:
+    return isinstance(rows, list) and all(_are_numbers(row, *needed) for row in rows)
+
+
+def _is_metrics(found: Any) -> bool:
+    """Say whether this is what ``training/metrics.py`` tells of a split, or part of it."""
+    return (
+        isinstance(found, dict)
+        and _are_numbers(found.get("pooled"), "accuracy")
+        and all(_are_numbers(found.get(name, {})) for name in ("members_mean", "calibrated"))
+        and _are_numbers(found.get("diversity", {}))
+        and _are_rows(found.get("members", []), "accuracy")
+        and _are_rows(found.get("by_members", []), "members", "accuracy")
+    )
+
+
+def _check_report(data: bytes, file: str, classes: int) -> None:
     try:
-        parse_strictly(data)
-    except ValueError as error:
-        raise InvalidArchive(f"{file}: {error}") from error
+        report = parse_strictly(data)
+        _need("curves", isinstance(report.get("curves", {}), dict))
+        for split, found in report.get("splits", {}).items():
+            _need(f"splits.{split}", _is_split_report(found, classes))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = f"a field is missing or malformed: {error}"
+        raise InvalidArchive(f"{file}: {reason}") from error
+
+
+def _is_split_report(found: Any, classes: int) -> bool:
+    """Say whether this is what ``training/report.py`` tells of a split, or part of it."""
+    bins, confusion = found.get("reliability", {}), found.get("confusion")
+    accuracies = found.get("class_accuracy", {}).values()
+    return (
+        all(each is None or _is_number(each) for each in accuracies)
+        and (not bins or bins.keys() >= {"pooled", "calibrated"})
+        and all(_is_bin(each) for row in bins.values() for each in row)
+        and (confusion is None or _is_confusion(confusion))
+        and all(
+            _is_whole(each["true"], classes)
+            and _is_whole(each["predicted"], classes)
+            and _is_whole(each["count"])
+            for each in found.get("confusions", [])
+        )
+    )
+
+
+def _is_bin(found: Any) -> bool:
+    maybe = (found["confidence"], found["accuracy"])
+    return (
+        _is_number(found["low"])
+        and all(value is None or _is_number(value) for value in maybe)
+        and _is_whole(found["count"])
+    )
+
+
+def _is_confusion(found: Any) -> bool:
+    names, counts = found["names"], found["counts"]
+    return (
+        isinstance(found["over"], str)
+        and all(isinstance(name, str) for name in names)
+        and len(counts) == len(names)
+        and all(len(row) == len(names) and all(map(_is_whole, row)) for row in counts)
+    )
 
 
 def _check_networks(manifest: EnsembleManifest, read: Read) -> None:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from models.artefacts import (
     FileRecord,
+    check_bytes,
     json_bytes,
     read_json,
     read_network,
@@ -177,12 +178,13 @@ class Store:
 
         Raises:
             EnsembleNotFound: there is no such ensemble, or it keeps no report.
-            CorruptArtefact: the file cannot be read.
+            CorruptArtefact: the file is not what the manifest says.
         """
         files, folder = self.locate(id_)
         record = self.manifest(id_).report
         if record is None:
             raise EnsembleNotFound(f"ensemble {id_} keeps no report")
+        check_bytes(files, folder, record)
         return read_json(files, f"{folder}/{record.file}")
 
     def export(self, id_: str, folder: Path, new_id: str) -> EnsembleManifest:

@@ -23,6 +23,7 @@ from models.store import MANIFEST, Store
 from models.zips import ZipLimits, open_zip, read_entry
 from tests.archives import Files, archived, reported, unzip, vouched, with_manifest, zipped
 from tests.service import problem_of, running, settings_for
+from tests.tiny import doubt
 
 MEMBER, PREDICTIONS = "member-00.safetensors", "validation.safetensors"
 MOST_BYTES = 24 * 2**20
@@ -200,6 +201,34 @@ def test_files_that_are_not_what_the_manifest_says(files: Files) -> None:
 # The manifest.
 
 
+OF_SPLIT = {"validation": {"pictures": 1, "pooled": {"accuracy": 0.5}}}
+
+
+ODD_METRICS: list[dict[str, Any]] = [
+    {"calibrated": None},
+    {"calibrated": {"nll": "1"}},
+    {"members": [{}]},
+    {"members": {}},
+    {"by_members": [{"members": 1}]},
+    {"diversity": 3},
+]
+ODD_REPORTS: list[dict[str, Any]] = [
+    {"class_accuracy": {"red": "all"}},
+    {"class_accuracy": None},
+    {"confusions": [{"true": 0, "predicted": 10**6, "count": 1}]},
+    {"confusions": [{"true": 0}]},
+    {"confusion": {"over": "classes", "names": ["a"], "counts": [[1, 2]]}},
+    {"reliability": {"pooled": []}},
+    {"reliability": {"pooled": [{"low": 0}], "calibrated": []}},
+]
+
+
+def with_stated(**changes: Any) -> dict[str, Any]:
+    found = doubt()
+    found["conformal"]["stated"] = [found["conformal"]["stated"][0] | changes]
+    return found
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -231,6 +260,12 @@ def test_files_that_are_not_what_the_manifest_says(files: Files) -> None:
         ({"metrics": {"validation": {"pooled": {"accuracy": 0.5}}}}, "pictures"),
         ({"metrics": {"validation": {"pictures": 1, "pooled": {"accuracy": "1"}}}}, "malformed"),
         ({"metrics": {"validation": {"pictures": 1, "pooled": {"accuracy": 7}}}}, "validation"),
+        ({"metrics": OF_SPLIT | {"test": 3}}, "metrics.test"),
+        ({"metrics": OF_SPLIT | {"test": {"pictures": 1}}}, "metrics.test"),
+        *(
+            ({"metrics": {"validation": OF_SPLIT["validation"] | odd}}, "metrics.validation")
+            for odd in ODD_METRICS
+        ),
         ({"created_at": 3}, "must be str"),
         ({"created_at": "yesterday"}, "yesterday"),
         ({"created_at": "2026-01-01T00:00:00"}, "created_at"),
@@ -240,6 +275,10 @@ def test_files_that_are_not_what_the_manifest_says(files: Files) -> None:
         ({"quantisation": {"stages.0.0.first": -1}}, "quantisation"),
         ({"doubt": {"conformal": None}}, "doubt"),
         ({"doubt": {"conformal": {}, "cascade": None, "outside": None}}, "doubt.conformal"),
+        *(
+            ({"doubt": with_stated(**{field: odd})}, f"stated.{field}")
+            for field, odd in (("rate", 0), ("coverage", 1.5), ("mean_size", -1), ("pictures", 2.5))
+        ),
         ({"predictions": {"validation": None}}, "missing or malformed"),
         ({"report": {"file": "manifest.json", "sha256": "0" * 64, "bytes": 1}}, "twice"),
         ({"report": {"file": "../x", "sha256": "0" * 64, "bytes": 1}}, "vouches"),
@@ -251,6 +290,18 @@ def test_a_manifest_that_none_could_have_published(
     files: Files, changes: dict[str, Any], says: str
 ) -> None:
     assert says in refusal(zipped(with_manifest(files, **changes)))
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        *([], 3, {"curves": []}, {"splits": []}, {"splits": {"test": []}}),
+        *({"splits": {"test": odd}} for odd in ODD_REPORTS),
+    ],
+)
+def test_a_report_that_none_could_have_published(files: Files, report: Any) -> None:
+    told = refusal(zipped(vouched(files, "report.json", json.dumps(report).encode())))
+    assert told.startswith("report.json: a field is missing or malformed: ")
 
 
 @pytest.mark.parametrize(
