@@ -1,4 +1,4 @@
-"""How many clients may follow jobs at once, each of whom holds a connection to Redis."""
+"""How many may follow something at once, each of whom holds a connection."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,28 +7,43 @@ from models.errors import TooBusy
 
 
 class Followers:
-    """Counts the clients that follow jobs now. To be used by one event loop.
+    """Counts those that follow something now. To be used by one event loop.
 
     Args:
         most: so many are let in.
+        refusal: what one more is told.
 
     Attributes:
         count: so many there are.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, refusal: str) -> None:
         self.count = 0
         self._most = most
+        self._refusal = refusal
 
-    @contextmanager
-    def another(self) -> Iterator[None]:
-        """Let one more follow a job within a block.
+    @property
+    def are_most(self) -> bool:
+        """Whether there are as many as there may be."""
+        return self.count >= self._most
+
+    def check(self) -> None:
+        """Refuse one more, if it would be too many.
 
         Raises:
             TooBusy: there are as many as there may be.
         """
-        if self.count >= self._most:
-            raise TooBusy(f"{self._most} clients follow jobs already; ask for the job itself")
+        if self.are_most:
+            raise TooBusy(f"{self._most} {self._refusal}")
+
+    @contextmanager
+    def another(self) -> Iterator[None]:
+        """Let one more follow within a block.
+
+        Raises:
+            TooBusy: there are as many as there may be.
+        """
+        self.check()
         self.count += 1
         try:
             yield

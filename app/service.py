@@ -93,7 +93,9 @@ def build_service(settings: Settings) -> Service:
         jobs=jobs,
         serving=Serving(store, engine_cores),
         telemetry=telemetry,
-        followers=Followers(settings.max_followers),
+        followers=Followers(
+            settings.max_followers, "clients follow jobs already; ask for the job itself"
+        ),
         batcher=build_batcher(settings, telemetry, engine, engine_cores.count),
         engine=engine,
         decoders=ThreadPoolExecutor(usable_cores(), "decode"),

@@ -2,6 +2,7 @@
 
 import html
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,12 +183,13 @@ def test_no_such_ensemble_is_a_page_that_says_so(client: httpx.Client) -> None:
 
 def test_the_command_is_one_that_promotes(client: httpx.Client, ids: Ids) -> None:
     text = html.unescape(client.get(f"{PAGE}/{ids.full}").text)
-    command = re.search(r"<code>curl -X PUT (\S+) .*-d '([^']*)'</code>", text)
+    command = re.search(r"<code>(curl -X PUT .*)</code>", text)
     assert command
-    assert command[1] == f"{str(client.base_url).rstrip('/')}/ensembles/serving"
-    changed = client.put(
-        "/ensembles/serving", content=command[2], headers={"Content-Type": "application/json"}
-    ).json()
+    curl, *method, _, kind, _, body, address = shlex.split(command[1])
+    assert (curl, method) == ("curl", ["-X", "PUT"])
+    assert address == f"{str(client.base_url).rstrip('/')}/ensembles/serving"
+    headers = dict([kind.split(": ")])
+    changed = client.put("/ensembles/serving", content=body, headers=headers).json()
     assert changed["ensemble"] == ids.full
     client.put("/ensembles/serving", json={"ensemble": ids.bare})
 

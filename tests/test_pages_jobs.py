@@ -51,6 +51,14 @@ def started(client: httpx.Client, **changes: str) -> str:
     return response.headers["Location"].rpartition("/")[2]
 
 
+def test_a_job_tells_the_id_of_the_request_for_the_page(client: httpx.Client) -> None:
+    response = post(client, NEW, TINY, **{"X-Request-ID": "from-the-page"})
+    id_ = response.headers["Location"].rpartition("/")[2]
+    assert response.headers["X-Request-ID"] == "from-the-page"
+    assert client.get(f"/jobs/{id_}").json()["request_id"] == "from-the-page"
+    client.delete(f"/jobs/{id_}")
+
+
 def error_of(text: str, field: str) -> str | None:
     found = re.search(rf'id="{field}-error">([^<]*)<', text)
     return html.unescape(found[1]) if found else None

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from typing import cast
 
 import pytest
 
 from app.client import Unreachable
+from app.followers import Followers
 from app.pages.live import events, live
+from models.errors import TooBusy
 
 
 async def numbers(upto: int) -> AsyncGenerator[int, None]:
@@ -34,7 +37,7 @@ def test_only_the_newest_of_what_comes_at_once_is_shown_then_the_end_is_told() -
 
 
 def test_pieces_come_as_a_stream_that_nobody_keeps() -> None:
-    answer = live(numbers(1), show)
+    answer = live(Followers(1, "pages"), numbers(1), show)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     assert answer.headers["Cache-Control"] == "no-cache"
 
@@ -63,6 +66,30 @@ def test_a_service_that_is_gone_is_told() -> None:
         raise Unreachable("nobody answers")
 
     assert told(changes())[-1] == "event: problem\ndata: nobody answers\n\n"
+
+
+def sent(watchers: Followers, upto: int) -> AsyncGenerator[bytes, None]:
+    response = live(watchers, numbers(upto), show, pause_seconds=0.001)
+    return cast("AsyncGenerator[bytes, None]", response.body_iterator)
+
+
+def test_more_pages_than_may_be_are_refused_until_one_has_left() -> None:
+    watchers = Followers(1, "pages are open")
+
+    async def watch() -> None:
+        first = sent(watchers, 10**6)
+        beside = sent(watchers, 1)  # both before anything was sent
+        await anext(first)
+        with pytest.raises(TooBusy, match="1 pages are open"):
+            sent(watchers, 1)
+        assert [event async for event in beside] == [
+            b"event: problem\ndata: too many pages are open\n\n"
+        ]
+        await first.aclose()
+        assert [event async for event in sent(watchers, 1)][-1]
+        assert watchers.count == 0
+
+    asyncio.run(watch())
 
 
 def test_who_leaves_ends_what_is_followed() -> None:

@@ -201,7 +201,13 @@ def test_examples_come_from_the_serving_ensembles_own_data(
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [("label=nothing", 404), ("label=..%2f..&split=val", 404), ("", 422), ("label=a&split=x", 422)],
+    [
+        ("dataset=noise&label=nothing", 404),
+        ("dataset=noise&label=..%2f..&split=val", 404),
+        ("dataset=..%2fstore&label=a", 404),
+        ("dataset=noise", 422),
+        ("dataset=noise&label=a&split=x", 422),
+    ],
 )
 def test_an_example_that_is_none_is_not_found(
     client: httpx.Client, query: str, status: int

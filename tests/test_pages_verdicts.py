@@ -1,12 +1,13 @@
 """An answer in words, and the command that asks for the same."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from app.pages.verdicts import Vote, curl_command, verdict_of
+from app.pages.verdicts import Vote, curl_command, promote_command, verdict_of
 from app.schemas import Prediction, TopClass, Uncertainty
 
 NAMES = ["rocket", "pole", "bottle"]
@@ -93,3 +94,13 @@ def test_the_shell_and_curl_read_any_name_as_a_name(tmp_path: Path, name: str) -
     )
     assert done.returncode == 7, done.stderr  # it found the file, and nobody listens there
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_command_that_promotes_has_the_key_where_one_is_needed() -> None:
+    plain = promote_command("http://here:8000/", "tiny-1", key_needed=False)
+    assert shlex.split(plain)[-2:] == [
+        '{"ensemble": "tiny-1"}',
+        "http://here:8000/ensembles/serving",
+    ]
+    assert "$KEY" not in plain
+    assert '-H "Authorization: Bearer $KEY"' in promote_command("http://a", "b", key_needed=True)

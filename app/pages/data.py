@@ -68,7 +68,11 @@ async def check(name: str, visitor: VisitorDependency) -> Response:
     async def changes() -> AsyncGenerator[DataSetDetail, None]:
         yield await visitor.client.dataset(name, check=LOOKED_AT)
 
-    return live(changes(), lambda found: render("_data_warnings.html", looked=found))
+    return live(
+        visitor.site.watchers,
+        changes(),
+        lambda found: render("_data_warnings.html", looked=found),
+    )
 
 
 @router.get(f"{DATA}/{{name}}/picture")

@@ -11,6 +11,7 @@ from app.client.requests import json_object
 from app.limits import PAGE_OF_ARCHIVES
 from app.pages.ensemble_views import COLUMNS, sort, view
 from app.pages.passing import pass_back, pass_on
+from app.pages.verdicts import promote_command
 from app.pages.visitor import Visitor, VisitorDependency
 from app.schemas import EnsembleSummary
 
@@ -56,7 +57,9 @@ async def ensemble(id: str, visitor: VisitorDependency, before: str = "") -> Res
         before=known.get(before),
         known=known,
         view=view(found, await _report(visitor, found.id)),
-        address=str(visitor.request.base_url).rstrip("/"),
+        command=promote_command(
+            str(visitor.request.base_url), found.id, key_needed=visitor.site.keys_needed
+        ),
     )
 
 

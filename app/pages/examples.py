@@ -1,5 +1,6 @@
 """Pictures to try for who has none at hand: some of the serving ensemble's own data set."""
 
+import logging
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -9,6 +10,8 @@ from app.client import ClientError
 from app.pages.rendering import render
 from app.pages.visitor import Visitor, VisitorDependency
 from app.schemas import ClassCounts, DataSetDetail
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,37 +27,35 @@ Example = tuple[str, str]
 @router.get("/pages/try/examples")
 async def examples(visitor: VisitorDependency) -> Response:
     """Offer some pictures; a piece that is empty where there are none, or none for this key."""
+    dataset, found = "", list[Example]()
     try:
-        found = await _examples(visitor)
-    except ClientError:  # whoever has pictures can do without these
-        found = []
-    return HTMLResponse(render("_examples.html", examples=found))
+        dataset, found = await _examples(visitor)
+    except ClientError as error:  # whoever has pictures can do without these
+        _log.info("no examples are offered: %s", error)
+    return HTMLResponse(render("_examples.html", dataset=dataset, examples=found))
 
 
 @router.get("/pages/try/example")
 async def example(
     visitor: VisitorDependency,
+    dataset: Annotated[str, Query(max_length=64)],
     label: Annotated[str, Query(max_length=1000)],
     split: Literal["train", "val", "test"] = "train",
 ) -> Response:
     """One of them."""
     answer = Response(
-        await visitor.client.dataset_picture(await _dataset(visitor), label, split=split),
+        await visitor.client.dataset_picture(dataset, label, split=split),
         media_type="image/png",
     )
     answer.headers["Cache-Control"] = "private, max-age=600"
     return answer
 
 
-async def _dataset(visitor: Visitor) -> str:
+async def _examples(visitor: Visitor) -> tuple[str, list[Example]]:
     known = await visitor.client.classes()
-    return (await visitor.client.ensemble(known.ensemble)).dataset["name"]
-
-
-async def _examples(visitor: Visitor) -> list[Example]:
-    name = await _dataset(visitor)
+    name = (await visitor.client.ensemble(known.ensemble)).dataset["name"]
     found = await visitor.client.dataset(name, check=0)
-    return [] if found.kind == "builtin" else pick(found)  # nobody has its pictures here
+    return name, [] if found.kind == "builtin" else pick(found)  # nobody has its pictures here
 
 
 def pick(dataset: DataSetDetail, most: int = MOST) -> list[Example]:

@@ -56,7 +56,11 @@ async def jobs_live(visitor: VisitorDependency, status: str = "", cursor: str = 
                 yield (shown := page)
             await asyncio.sleep(2 * LOOK_SECONDS)
 
-    return live(changes(), lambda page: render("_jobs.html", page=page, status=chosen))
+    return live(
+        visitor.site.watchers,
+        changes(),
+        lambda page: render("_jobs.html", page=page, status=chosen),
+    )
 
 
 @router.get(f"{JOBS}/compare")
@@ -82,7 +86,7 @@ async def job(id: str, visitor: VisitorDependency) -> Response:  # noqa: A002  #
 @router.get(f"{JOBS}/{{id}}/live")
 async def job_live(id: str, visitor: VisitorDependency) -> Response:  # noqa: A002
     """Keep what is shown of a job up to date, until it has ended."""
-    return live(looks(visitor.client, id), _pieces)
+    return live(visitor.site.watchers, looks(visitor.client, id), _pieces)
 
 
 @router.post(f"{JOBS}/{{id}}/cancel")

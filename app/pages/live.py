@@ -13,6 +13,7 @@ from typing import TypeVar
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.client import ClientError
+from app.followers import Followers
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ RETRY_MS = 2000
 
 
 def live(
+    watchers: Followers,
     changes: AsyncGenerator[T, None],
     show: Callable[[T], str],
     *,
@@ -36,16 +38,33 @@ def live(
     """Answer with pieces of a page for as long as there are changes.
 
     Args:
+        watchers: pages that are kept up to date now.
         changes: each as everything that ``show`` needs, the first one at once. Of several that
             come within a pause only the newest is shown.
         show: returns HTML of one or more elements with an ``id``, which take the place of those in
             the page.
         pause_seconds: between two events.
+
+    Raises:
+        TooBusy: of as many pages as may be.
     """
+    watchers.check()
     return EventSourceResponse(
-        events(changes, show, pause_seconds=pause_seconds),
+        _counted(watchers, events(changes, show, pause_seconds=pause_seconds)),
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
+
+
+async def _counted(
+    watchers: Followers, events: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
+        if watchers.are_most:  # others were quicker since it was checked
+            yield format_sse_event(data_str="too many pages are open", event="problem")
+            return
+        with watchers.another():
+            async for event in events:
+                yield event
 
 
 async def events(

@@ -11,9 +11,12 @@ from starlette.types import Scope
 from app.client import ClientError, Unauthorised
 from app.client.errors import Refused
 from app.client.in_process import InProcess
+from app.followers import Followers
+from app.logs import request_id
 from app.pages import data, ensembles, examples, job_form, jobs, sign_in, trying
 from app.pages.rendering import render
 from app.pages.visitor import NotFromHere, Site, Visitor, VisitorDependency, visitor_of
+from app.request_ids import HEADER
 from app.settings import Settings
 
 _STATIC = Path(__file__).parent / "static"
@@ -37,15 +40,25 @@ def install(application: FastAPI, settings: Settings, *, keys_needed: bool) -> N
         keys_needed: whether the service asks for keys.
     """
     http = httpx.AsyncClient(
-        transport=InProcess(application), base_url="http://stillhouse", trust_env=False
+        transport=InProcess(application),
+        base_url="http://stillhouse",
+        trust_env=False,
+        event_hooks={"request": [_name]},
     )
-    application.state.site = Site(http, keys_needed, settings.max_picture_bytes)
+    watchers = Followers(settings.max_followers, "open pages are kept up to date already")
+    application.state.site = Site(http, keys_needed, settings.max_picture_bytes, watchers)
     application.add_exception_handler(ClientError, _tell_refusal)
     application.add_exception_handler(NotFromHere, _tell_strangers)
     application.mount("/pages/static", _Files(directory=_STATIC), name="static")
     for module in (trying, examples, sign_in, job_form, jobs, ensembles, data):
         application.include_router(module.router)
     application.include_router(_rest)
+
+
+async def _name(request: httpx.Request) -> None:
+    # What a page asks is logged, and told in problems, under the id of the request for the page.
+    if id_ := request_id.get():
+        request.headers.setdefault(HEADER, id_)
 
 
 _rest = APIRouter(include_in_schema=False)

@@ -1,5 +1,6 @@
 """An answer in words, and the command that gives the same one."""
 
+import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -94,11 +95,28 @@ def curl_command(service: str, name: str, query: Mapping[str, str], *, key_neede
         query: of ``POST /predict``, besides the votes.
         key_needed: whether the service asks for a key, which is then taken from ``$KEY``.
     """
-    key = ["-H", '"Authorization: Bearer $KEY"'] if key_needed else []
     address = f"{service.rstrip('/')}/predict?{urlencode({**query, 'votes': 'true'})}"
-    return " ".join(
-        ["curl", *key, "-F", shlex.quote(f"file=@{_quoted(name)}"), shlex.quote(address)]
-    )
+    file = shlex.quote(f"file=@{_quoted(name)}")
+    return " ".join(["curl", *_key(needed=key_needed), "-F", file, shlex.quote(address)])
+
+
+def promote_command(service: str, ensemble: str, *, key_needed: bool) -> str:
+    """Return the command that lets an ensemble answer, to be pasted into a shell.
+
+    Args:
+        service: its address.
+        ensemble: its id.
+        key_needed: whether the service asks for a key, which is then taken from ``$KEY``.
+    """
+    body = shlex.quote(json.dumps({"ensemble": ensemble}))
+    address = shlex.quote(f"{service.rstrip('/')}/ensembles/serving")
+    kind = "'Content-Type: application/json'"
+    key = _key(needed=key_needed)
+    return " ".join(["curl", "-X", "PUT", *key, "-H", kind, "-d", body, address])
+
+
+def _key(*, needed: bool) -> list[str]:
+    return ["-H", '"Authorization: Bearer $KEY"'] if needed else []
 
 
 def _quoted(name: str) -> str:

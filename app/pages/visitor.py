@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from starlette.responses import HTMLResponse
 
 from app.client import AsyncStillhouse, ClientError, Unauthorised, Unavailable
+from app.followers import Followers
 from app.pages.rendering import render
 
 KEY_COOKIE = "stillhouse-key"
@@ -33,11 +34,13 @@ class Site:
         http: calls the service, within this process.
         keys_needed: whether the service asks for keys.
         max_picture_bytes: largest picture that it takes.
+        watchers: pages that are kept up to date now.
     """
 
     http: httpx.AsyncClient
     keys_needed: bool
     max_picture_bytes: int
+    watchers: Followers
 
 
 @dataclass(frozen=True)

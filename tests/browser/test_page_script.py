@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import parse_qs
 
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
@@ -26,6 +27,7 @@ FORM = """
   {{ text_field("name", "Name") }}
   {{ text_field("epochs", "Epochs", "5") }}
   <button>Start</button>
+  <button id="plan" data-last-wins formaction="/trial/plan">Plan</button>
 </form>
 <button type="button" data-opens="sure">Stop it</button>
 {% call confirm("sure", "Stop the job?", "/trial/form", "Stop", {"id": "7"}, danger=true) %}
@@ -142,6 +144,46 @@ def test_a_refused_form_keeps_what_was_typed_and_tells_it_beside_the_field(
         expect(page.get_by_label("Name")).to_have_value("my <first> job")
         assert bodies == ["name=my+%3Cfirst%3E+job&epochs=none"]
         assert seen.violations() == []
+
+
+def test_what_is_typed_and_asked_while_a_form_is_on_its_way_is_not_lost(
+    chromium: Browser, service: Service, size: str
+) -> None:
+    routes: list[Route] = []
+
+    def keep(route: Route) -> None:
+        routes.append(route)
+
+    with trial(chromium, service, size, FORM, keep) as seen:
+        page = seen.page
+
+        def answered(number: int) -> None:
+            piece = (
+                '{% from "fields.html" import text_field %}{{ text_field("name", "Name", value) }}'
+            )
+            route = routes[number]
+            sent = parse_qs(route.request.post_data or "")["name"][0]
+            body = environment.from_string(piece).render(value=sent)
+            route.fulfill(body=body, content_type="text/html")
+
+        def sent(count: int) -> bool:
+            page.wait_for_timeout(50)
+            return len(routes) == count
+
+        page.get_by_label("Name").fill("first")
+        page.get_by_role("button", name="Plan").click()
+        assert any(sent(1) for _ in range(40))
+        page.get_by_label("Name").fill("second")
+        page.get_by_role("button", name="Plan").click()
+        page.get_by_role("button", name="Start").click()  # pressed twice, it would start two
+        answered(0)
+        assert any(sent(2) for _ in range(40))
+        expect(page.get_by_label("Name")).to_have_value("second")
+        answered(1)
+        page.wait_for_timeout(200)
+        assert [route.request.url.rpartition("/")[2] for route in routes] == ["plan", "plan"]
+        assert "name=second" in (routes[1].request.post_data or "")
+        expect(page.get_by_label("Name")).to_have_value("second")
 
 
 def test_a_form_that_cannot_be_sent_says_so_and_loses_nothing(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from tests.browser.chromium import Seen
 from tests.browser.conftest import Service
@@ -172,6 +172,35 @@ def test_a_picture_is_kept_while_the_service_is_away(seen: Seen) -> None:
     page.unroute("**/pages/try/answer*")
     page.get_by_role("button", name="Try again").click()
     expect(cards(seen).locator(".dots")).to_be_visible()
+
+
+def test_of_two_answers_the_one_that_was_asked_for_last_is_shown(seen: Seen) -> None:
+    page = seen.page
+    routes: list[Route] = []
+
+    def keep(route: Route) -> None:
+        routes.append(route)
+
+    page.goto("/")
+    page.route("**/pages/try/answer*", keep)
+
+    def asked(count: int) -> bool:
+        page.wait_for_timeout(50)
+        return len(routes) == count
+
+    def answered(number: int, label: str) -> None:
+        body = f'<div class="answer" data-label="{label}"><h2>{label}</h2></div>'
+        routes[number].fulfill(body=body, content_type="text/html")
+
+    page.locator("#files").set_input_files(files("a.png"))
+    assert any(asked(1) for _ in range(40))
+    page.evaluate("document.getElementById('options-form').requestSubmit()")
+    assert any(asked(2) for _ in range(40))
+    answered(1, "newest")
+    expect(cards(seen)).to_contain_text("newest")
+    answered(0, "outdated")
+    page.wait_for_timeout(200)
+    expect(cards(seen)).to_contain_text("newest")
 
 
 def test_the_keyboard_alone_removes_a_picture(seen: Seen) -> None:

@@ -50,13 +50,20 @@ export async function ask(address, options = {}) {
 }
 
 // <form data-enhanced>: sent without leaving the page. Pieces that come back take their places, so
-// what was typed stays; an answer that leads elsewhere is followed.
+// what was typed stays, also what is typed while the form is on its way; an answer that leads
+// elsewhere is followed. Sent again meanwhile by a button with data-last-wins, it goes once more
+// after that; other buttons do nothing then, for who presses twice wants it once.
+const sentAgain = new WeakMap(); // form → the button
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.matches("form[data-enhanced]")) return;
   event.preventDefault();
-  if (form.ariaBusy === "true") return;
+  if (form.ariaBusy === "true") {
+    if (event.submitter?.matches("[data-last-wins]")) sentAgain.set(form, event.submitter.id);
+    return;
+  }
   form.ariaBusy = "true";
+  const sent = valuesIn(form);
   const body = new URLSearchParams(new FormData(form, event.submitter));
   const address = event.submitter?.getAttribute("formaction") ?? form.getAttribute("action");
   try {
@@ -66,14 +73,34 @@ document.addEventListener("submit", async (event) => {
     form.closest("dialog")?.close();
     if (!type.startsWith("text/html")) return tell("That did not work", (await answer.json()).detail);
     document.getElementById("problem").replaceChildren();
-    swap(await answer.text());
+    const pieces = await answer.text();
+    const typed = valuesIn(form).filter(([id, value]) => new Map(sent).get(id) !== value);
+    swap(pieces);
+    for (const [id, value] of typed) putBack(id, value);
     document.querySelector("[aria-invalid=true]")?.focus();
   } catch {
     tell("The service cannot be reached", "Nothing you typed is lost; try again in a moment.");
   } finally {
     form.ariaBusy = "false";
+    const again = document.getElementById(sentAgain.get(form) ?? "");
+    sentAgain.delete(form);
+    if (again) form.requestSubmit(again);
   }
 });
+
+const isTicked = (control) => ["checkbox", "radio"].includes(control.type);
+
+function valuesIn(form) {
+  const named = [...form.elements].filter((control) => control.id && "value" in control);
+  return named.map((control) => [control.id, isTicked(control) ? control.checked : control.value]);
+}
+
+function putBack(id, value) {
+  const control = document.getElementById(id);
+  if (!control) return;
+  if (isTicked(control)) control.checked = value;
+  else control.value = value;
+}
 
 // <… data-live="/address">: kept up to date while it is seen. A browser has six connections to a
 // service at most, so a hidden page gives its own back.

@@ -10,6 +10,7 @@ const tally = document.getElementById("tally");
 const template = document.getElementById("card");
 
 const files = new Map(); // card → file, so that all can be asked again
+const turns = new Map(); // card → how often it was asked about; only the last answer is shown
 const waiting = [];
 let busy = 0;
 
@@ -45,6 +46,9 @@ function next() {
 async function answer(card) {
   const file = files.get(card);
   if (!file) return; // it was removed while it waited
+  const turn = (turns.get(card) ?? 0) + 1;
+  turns.set(card, turn);
+  const isLate = () => turns.get(card) !== turn;
   const said = card.querySelector(".said");
   const most = Number(drop.dataset.maxBytes);
   if (file.size > most) {
@@ -57,9 +61,11 @@ async function answer(card) {
     const type = answered.headers.get("Content-Type") ?? "";
     if (!type.startsWith("text/html")) {
       const problem = await answered.json();
+      if (isLate()) return;
       return fail(card, problem.title, problem.detail, true);
     }
     const text = await answered.text();
+    if (isLate()) return;
     const piece = new DOMParser().parseFromString(text, "text/html").querySelector(".answer");
     if (piece) {
       said.replaceChildren(piece);
@@ -69,9 +75,10 @@ async function answer(card) {
       document.querySelector("#options [aria-invalid=true]")?.focus();
     }
   } catch {
+    if (isLate()) return;
     fail(card, "The service cannot be reached", "The picture is still here; try again in a moment.", true);
   } finally {
-    card.ariaBusy = "false";
+    if (!isLate()) card.ariaBusy = "false";
   }
 }
 
@@ -168,6 +175,7 @@ cards?.addEventListener("click", (event) => {
   const after = (card.nextElementSibling ?? card.previousElementSibling)?.querySelector(".remove");
   URL.revokeObjectURL(card.querySelector("img").src);
   files.delete(card);
+  turns.delete(card);
   card.remove();
   count();
   (after ?? document.getElementById("files")).focus();
