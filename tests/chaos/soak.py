@@ -164,13 +164,14 @@ class Soak:
             if len(warm) < 6:
                 continue
             third = len(warm) // 3
-            before, after = (
+            before, between, after = (
                 Look(*(median(values) for values in zip(*part, strict=True)))
-                for part in (warm[:third], warm[-third:])
+                for part in (warm[:third], warm[third:-third], warm[-third:])
             )
             growth = after.resident_bytes / before.resident_bytes
             line = (
-                f"{role} {pid}: {before.resident_bytes / 2**20:.0f} MiB, later "
+                f"{role} {pid}: {before.resident_bytes / 2**20:.0f} MiB, then "
+                f"{between.resident_bytes / 2**20:.0f}, "
                 f"{after.resident_bytes / 2**20:.0f} ({growth - 1:+.1%}); descriptors "
                 f"{before.descriptors:g}, {after.descriptors:g}; threads "
                 f"{before.threads:g}, {after.threads:g}"
