@@ -30,7 +30,7 @@ from app.pieces import EXPIRE_SECONDS, PREFIX, Pieces, add_event
 from app.record import Glance, job_of
 from app.schemas import Job, JobError, JobPage, JobStatus, StateChange
 from app.states import States
-from models.errors import IdempotencyConflict, JobFinished, JobNotFound, TooBusy
+from models.errors import CorruptArtefact, IdempotencyConflict, JobFinished, JobNotFound, TooBusy
 from models.store import Store
 from training.distill import forget_run
 from training.recipe import Recipe
@@ -127,7 +127,7 @@ class Jobs:
 
     def has_ended(self, id_: str) -> bool:
         """Say whether a job has an outcome."""
-        return self._files.outcome(id_) is not None
+        return self._files.ended(id_) is not None
 
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         """Return a page of jobs, newest first.
@@ -140,14 +140,20 @@ class Jobs:
         Raises:
             JobNotFound: the cursor is no job's id.
         """
-        ids = [request["id"] for request in self._files.requests()]
+        ids = self._files.ids()
         if cursor is not None:
             if cursor not in ids:
                 raise JobNotFound(f"the cursor {cursor!r} is no job's id")
             ids = ids[ids.index(cursor) + 1 :]
         page: list[Job] = []
         for id_ in ids:
-            job = self.get(id_)
+            if status is not None and self._files.ended(id_) not in (status, None):
+                continue
+            try:
+                job = self.get(id_)
+            except CorruptArtefact as error:  # since it was listed
+                _log.error("job %s is left out of the page: %s", id_, error)
+                continue
             if status is None or job.status == status:
                 if len(page) == limit:
                     return JobPage(jobs=page, next_cursor=page[-1].id)
@@ -156,14 +162,12 @@ class Jobs:
 
     def unfinished(self) -> list[str]:
         """Return the ids of all jobs without an outcome, oldest first."""
-        ids = [request["id"] for request in reversed(self._files.requests())]
-        return [id_ for id_ in ids if self._files.outcome(id_) is None]
+        return [id_ for id_ in reversed(self._files.ids()) if self._files.ended(id_) is None]
 
     def succeeded(self) -> Iterator[Job]:
         """Yield the jobs that ended with an ensemble, newest first; asks nothing of Redis."""
-        for request in self._files.requests():
-            outcome = self._files.outcome(request["id"])
-            if outcome and outcome.status == "succeeded":
+        for id_ in self._files.ids():
+            if self._files.ended(id_) == "succeeded" and (outcome := self._files.outcome(id_)):
                 yield outcome
 
     def cancel(self, id_: str) -> Job:

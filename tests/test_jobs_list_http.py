@@ -1,12 +1,16 @@
 """Listing and looking up jobs: what is damaged or left over hides no other."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
+from app import job_files
 from app.jobs import Jobs
+from app.schemas import Job
 from app.settings import Settings
 from models.store import Store
 from tests.service import accepted, finish, post, problem_of, running
@@ -29,6 +33,36 @@ def test_jobs_are_listed_newest_first_in_pages(client: httpx.Client, jobs: Jobs)
     for status, expected in (("failed", [ids[1]]), ("queued", [ids[4], ids[3], ids[2], ids[0]])):
         found = client.get("/jobs", params={"status": status}).json()["jobs"]
         assert [job["id"] for job in found] == expected
+
+
+def test_few_jobs_are_kept_in_memory_and_the_others_are_read_again(
+    client: httpx.Client, store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_files, "MOST_KEPT", 2)
+    jobs = Jobs(store, redis, lease_seconds=30)
+    ids = [accepted(client, {"name": f"n{number}"}) for number in range(6)]
+    for id_ in ids[:5]:
+        finish(jobs, id_)
+    for _ in range(2):
+        assert [job.id for job in jobs.page(None, 10, None).jobs] == ids[::-1]
+        assert [jobs.get(id_).recipe["name"] for id_ in ids] == [f"n{n}" for n in range(6)]
+        assert [job.id for job in jobs.page("failed", 10, None).jobs] == ids[4::-1]
+        assert jobs.unfinished() == ids[5:]
+    gc.collect()
+    held = {id(each) for each in gc.get_objects() if isinstance(each, Job) and each.id in ids}
+    assert len(held) <= 2
+
+
+def test_a_job_damaged_after_it_was_listed_hides_no_other(
+    client: httpx.Client, store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_files, "MOST_KEPT", 0)
+    jobs = Jobs(store, redis, lease_seconds=30)
+    damaged, whole = accepted(client), accepted(client)
+    finish(jobs, damaged)
+    assert [job.id for job in jobs.page(None, 10, None).jobs] == [whole, damaged]
+    Path(store.files.path(f"jobs/{damaged}/outcome.json")).write_bytes(b"{")
+    assert [job.id for job in jobs.page(None, 10, None).jobs] == [whole]
 
 
 @pytest.mark.parametrize(
