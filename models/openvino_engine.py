@@ -159,7 +159,9 @@ class _Lane:
         # In one go, for the interpreter's lock is often taken.
         self._all = compiled(networks, pictures=EIGHT)
         runs = [networks[first : first + STRIDE] for first in range(0, self._members, STRIDE)]
-        self._eights = [compiled(run, pictures=EIGHT) for run in runs]
+        self._eights = (
+            [self._all] if len(runs) == 1 else [compiled(run, pictures=EIGHT) for run in runs]
+        )
         self._twos = [compiled(run, pictures=TWO) for run in runs]
 
     def answer(self, pixels: _Pixels, members: range, answers: _Probabilities) -> None:

@@ -16,7 +16,7 @@ from app.jobs import Jobs
 from app.logs import printer
 from app.service import create_app
 from models.store import Store
-from tests.service import accepted, finish, post, problem_of, running, settings_for
+from tests.service import accepted, finish, post, problem_of, running, settings_for, wait_until
 from tests.sockets import connection, head
 from tests.tiny import publish
 
@@ -133,6 +133,7 @@ def test_what_nobody_expected_names_the_request_too(tmp_path: Path, redis_url: s
 
     with running(settings, application) as client, printed("json") as stream:
         response = client.get("/broken", headers=NAMED)
+        wait_until(stream.getvalue)  # it is answered before it is logged
     assert response.headers["X-Request-ID"] == THEIRS
     assert problem_of(response, 500, "internal-error")["request_id"] == THEIRS
     (line,) = map(json.loads, stream.getvalue().splitlines())

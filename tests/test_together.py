@@ -1,5 +1,6 @@
 """Several networks train at once in one process; what one suffers is told, what is claimed kept."""
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from models.errors import JobCancelled, NotEnoughMemory, TrainingDiverged
+from models.resnet import ResNet
 from tests.benches import PARTS, PLAN, Bench, bench_in
 from training.fit import Run
 from training.progress import EpochDone, Part
@@ -103,6 +105,32 @@ def test_a_check_that_stops_the_work_stops_it_in_every_thread(
     with pytest.raises(JobCancelled):
         Bench(stopping, one.told).train(replace(PLAN, together=together))
     assert not one.finished()
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_what_was_stopped_leaves_no_network_in_memory(
+    together: int, bench: Callable[[str], Bench]
+) -> None:
+    one = bench("one")
+
+    def networks() -> int:
+        return sum(type(each) is ResNet for each in gc.get_objects())
+
+    def cancelled() -> None:
+        if one.told:
+            raise JobCancelled
+
+    stopping = replace(one.work, run=replace(one.work.run, check=cancelled))
+    gc.collect()
+    before = networks()
+    gc.disable()  # nor does one stay until the garbage collector's next round
+    try:
+        with pytest.raises(JobCancelled) as stopped:
+            Bench(stopping, one.told).train(replace(PLAN, together=together))
+        del stopped
+        assert networks() == before
+    finally:
+        gc.enable()
 
 
 # Claims.

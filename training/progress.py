@@ -7,7 +7,6 @@ from functools import cache
 from typing import Literal
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from models.resnet import build_network
 from training.memory import MemoryPlan
@@ -154,6 +153,9 @@ def operations(network: str, size: int) -> float:
         network: its name.
         size: height and width of the picture in pixels.
     """
+    # It brings Triton, which every process would take a fifth of a second to import.
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
+
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.inference_mode():
         build_network(network, classes=100).eval()(torch.empty(1, 3, size, size))
     return float(counter.get_total_flops())

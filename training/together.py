@@ -126,11 +126,14 @@ def _ran_out(
                     raise
     finally:
         torch.set_num_threads(cores)  # part of it is not the thread's own but the process's
-    if not failures:
-        return False
-    if is_out_of_memory(failures[0]):
-        return True
-    raise failures[0]
+    try:
+        if failures and not is_out_of_memory(failures[0]):
+            raise failures[0]
+        return bool(failures)
+    finally:
+        # An error refers to the frames that it came through. If they referred to it in turn, the
+        # networks in them would stay until the garbage collector's next round.
+        failures.clear()
 
 
 class Serial:
