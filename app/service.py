@@ -222,10 +222,9 @@ async def _follow(service: Service) -> None:
 
 
 async def _tidy(service: Service) -> None:
-    files, folders = service.store.files, [service.settings.data]
-    if files.is_local:
-        folders.append(Path(files.path("ensembles")))
-    await asyncio.to_thread(remove_leftovers, folders)
+    files = service.store.files
+    store = Path(files.path("")) if files.is_local else None
+    await asyncio.to_thread(remove_leftovers, service.settings.data, store)
 
 
 async def _sweep(service: Service) -> None:

@@ -18,9 +18,12 @@ from PIL import Image
 from tests.encoded import encode
 from tests.service import accepted, problem_of, running, settings_for, wait_until
 from tests.sockets import connection, head, reply, send
+from tests.test_survey import date
 from tests.tiny import write_dataset
 from tests.trees import Tree, below, pack, png, tiny, unpack
+from training.browsing import READING
 from training.inspection import LOOKING
+from training.one_at_a_time import OneAtATime
 
 ZIP = {"Content-Type": "application/zip"}
 
@@ -240,16 +243,16 @@ def test_more_or_less_than_that_is_refused(client: httpx.Client, check: str) -> 
 
 
 @contextmanager
-def all_look() -> Iterator[None]:
-    """Have as many look through data sets, or wait to, as may."""
+def all_taken(turns: OneAtATime) -> Iterator[None]:
+    """Have as many work on data sets, or wait to, as may."""
     ended = threading.Event()
 
     def wait() -> None:
-        with LOOKING.turn():
+        with turns.turn():
             ended.wait(60)
 
-    with ThreadPoolExecutor() as pool:
-        while not LOOKING.is_full():
+    with ThreadPoolExecutor(32) as pool:
+        while not turns.is_full():
             pool.submit(wait)
             time.sleep(0.01)
         try:
@@ -258,11 +261,27 @@ def all_look() -> Iterator[None]:
             ended.set()
 
 
+def test_while_too_many_are_read_only_one_that_was_read_shows_pictures(
+    client: httpx.Client, data: Path
+) -> None:
+    for name in ("pets", "others"):
+        unpack(tiny(), data / name)
+        date(data / name)
+    first: dict[str, str | int] = {"label": "a", "index": 0}
+    assert client.get("/datasets/pets/picture", params=first).status_code == 200
+    with all_taken(READING):
+        response = client.get("/datasets/others/picture", params=first)
+        problem_of(response, 429, "too-busy")
+        assert int(response.headers["retry-after"]) > 0
+        assert client.get("/datasets/pets/picture", params=first).status_code == 200
+    assert client.get("/datasets/others/picture", params=first).status_code == 200
+
+
 def test_while_too_many_are_looked_through_another_one_is_not(
     client: httpx.Client, data: Path
 ) -> None:
     unpack(tiny(), data / "pets")
-    with all_look():
+    with all_taken(LOOKING):
         response = client.get("/datasets/pets")
         problem_of(response, 429, "too-busy")
         assert int(response.headers["retry-after"]) > 0
@@ -273,7 +292,7 @@ def test_while_too_many_are_looked_through_another_one_is_not(
 def test_what_is_taken_in_then_is_so_without_a_look(
     client: httpx.Client, data: Path, tmp_path: Path
 ) -> None:
-    with all_look():
+    with all_taken(LOOKING):
         response = bring(client, zipped(tiny(), tmp_path / "p.zip"))
     assert response.status_code == 201, response.text
     assert response.json()["checked"] == {"pictures": 0, "of": 8}

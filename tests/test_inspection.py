@@ -1,6 +1,5 @@
 """Looking through a data set: evenly, within its time, and telling alike from unlike."""
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
@@ -9,13 +8,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from models.errors import TooBusy
 from models.pictures import decode_picture
 from tests.encoded import encode
-from tests.service import wait_until
 from tests.test_survey import date
 from tests.trees import pack, png, tiny, unpack
-from training.inspection import ALIKE, Inspection, OneAtATime, inspect, thumbnail
+from training.inspection import ALIKE, Inspection, inspect, thumbnail
 from training.survey import survey
 
 
@@ -86,29 +83,6 @@ def test_what_was_looked_through_is_not_looked_through_again(tmp_path: Path) -> 
     (tmp_path / "pets/train/a/0.png").write_bytes(b"changed, and its folder was not")
     assert look(tmp_path, 100) is before
     assert "unreadable" in {each.kind for each in look(tmp_path, 99).findings}
-
-
-def test_a_few_wait_for_their_turn_and_more_are_turned_away_at_once() -> None:
-    turns = OneAtATime(most_waiting=2, seconds=60)
-
-    def wait() -> str:
-        with turns.turn():
-            return "had it"
-
-    with ThreadPoolExecutor(2) as pool:
-        with turns.turn():
-            waiting = [pool.submit(wait) for _ in range(2)]
-            wait_until(turns.is_full)
-            with pytest.raises(TooBusy, match="several"):
-                wait()
-        assert [each.result() for each in waiting] == ["had it", "had it"]
-    assert wait() == "had it"
-
-
-def test_who_waits_too_long_is_turned_away() -> None:
-    turns = OneAtATime(most_waiting=1, seconds=0.05)
-    with turns.turn(), pytest.raises(TooBusy, match="another"), turns.turn():
-        pass
 
 
 def test_very_many_pairs_cost_little(tmp_path: Path) -> None:

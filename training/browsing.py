@@ -10,6 +10,7 @@ from PIL import Image
 from models.errors import DatasetNotFound, InvalidDataset, InvalidPicture, UnreadablePicture
 from models.pictures import decode_picture, shorter_side
 from training.datasets import read_entry
+from training.one_at_a_time import OneAtATime
 from training.sources import SPLITS, Entry, Tree, check_name, find_pictures, is_torchvisions
 from training.survey import Place, are_settled, places_of
 
@@ -20,8 +21,11 @@ _MOST_KEPT = 4
 _MOST_ENTRIES_KEPT = 250_000
 """Of all trees kept together, if they are several: about a kilobyte of memory each."""
 
+READING = OneAtATime("read", most_waiting=12, seconds=60.0)
+"""Whose turn it is to read the names of a data set: of one with 200,000 that takes seconds."""
+
 _kept: dict[Path, tuple[list[Place], Tree]] = {}
-_one_at_a_time = threading.Lock()
+_one_keeps = threading.Lock()
 
 
 def tree_of(name: str, folder: Path) -> Tree:
@@ -34,21 +38,38 @@ def tree_of(name: str, folder: Path) -> Tree:
     Raises:
         DatasetNotFound: it has not been downloaded.
         InvalidDataset: it is missing or malformed; names the file or folder.
+        TooBusy: others are read, and several wait to be.
     """
     check_name(name)
     if is_torchvisions(name, folder):
         raise DatasetNotFound(f"the pictures of {name} are downloaded when a job first needs them")
     top = folder.absolute() / name
     places = places_of(top)
-    with _one_at_a_time:
+    if (tree := _found_again(top, places)) is None:
+        with READING.turn():
+            tree = _found_again(top, places)  # who had the turn before may have read it
+            if tree is None:
+                tree = _read(name, folder)
+                _keep(top, places, tree)
+    return tree
+
+
+def _found_again(top: Path, places: list[Place]) -> Tree | None:
+    with _one_keeps:
         kept = _kept.pop(top, None)
         if kept is None or kept[0] != places:
-            kept = places, _read(name, folder)
-        if are_settled(places):
-            _kept[top] = kept  # the last one used is the last to go
+            return None
+        _kept[top] = kept  # the last one used is the last to go
+        return kept[1]
+
+
+def _keep(top: Path, places: list[Place], tree: Tree) -> None:
+    if not are_settled(places):
+        return
+    with _one_keeps:
+        _kept[top] = places, tree
         while len(_kept) > _MOST_KEPT or (len(_kept) > 1 and _entries_kept() > _MOST_ENTRIES_KEPT):
             del _kept[next(iter(_kept))]
-    return kept[1]
 
 
 def _entries_kept() -> int:

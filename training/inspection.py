@@ -9,11 +9,9 @@ Shape legend: n pictures of each split, d = 256 pixels of a thumbnail.
 
 import hashlib
 import random
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -22,9 +20,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidDataset, TooBusy
+from models.errors import InvalidDataset
 from training.browsing import label_of, tree_of
 from training.datasets import SIZE, decode_entry
+from training.one_at_a_time import OneAtATime
 from training.sources import Entry, is_torchvisions
 from training.survey import Survey, are_settled, places_of
 
@@ -74,49 +73,7 @@ class Inspection:
     pictures: int
 
 
-class OneAtATime:
-    """A turn that one thread has, for which a few may wait.
-
-    Args:
-        most_waiting: more than so many are turned away at once, for each of them holds a thread
-            that others need.
-        seconds: after which also those that wait are turned away.
-    """
-
-    def __init__(self, most_waiting: int, seconds: float) -> None:
-        self._seconds = seconds
-        self._free = 1 + most_waiting
-        self._counts = threading.Lock()
-        self._turn = threading.Lock()
-
-    def is_full(self) -> bool:
-        """Say whether the next one would be turned away."""
-        return self._free == 0
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for the turn and have it within a block.
-
-        Raises:
-            TooBusy: it is not to be had.
-        """
-        with self._counts:
-            if self.is_full():
-                raise TooBusy("several data sets wait to be looked through", MOST_SECONDS)
-            self._free -= 1
-        try:
-            if not self._turn.acquire(timeout=self._seconds):
-                raise TooBusy("another data set is being looked through", MOST_SECONDS)
-            try:
-                yield
-            finally:
-                self._turn.release()
-        finally:
-            with self._counts:
-                self._free += 1
-
-
-LOOKING = OneAtATime(most_waiting=3, seconds=2 * MOST_SECONDS)
+LOOKING = OneAtATime("looked through", most_waiting=3, seconds=2 * MOST_SECONDS)
 """Whose turn it is to decode pictures of a data set: that takes a core and memory."""
 
 _MOST_KEPT = 16

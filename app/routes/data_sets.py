@@ -52,7 +52,7 @@ def get_data_set(
             "description": "The picture",
             "content": {_PNG: {"schema": {"type": "string", "format": "binary"}}},
         },
-        **problems(404, 422, 503),
+        **problems(404, 422, 429, 503),
     },
 )
 def get_picture(
