@@ -15,7 +15,7 @@ from typing import NamedTuple
 import httpx
 
 from app.up import SHORTEST_LIFE_SECONDS
-from tests.service import wait_until
+from tests.service import keep_choices, wait_until
 from tests.tiny import small_release
 
 
@@ -124,7 +124,9 @@ class Launcher(Command):
             "STILLHOUSE_STORE": str(folder),
             "STILLHOUSE_DATA": str(data),
             "STILLHOUSE_RELEASE": str(small_release()),
+            "STILLHOUSE_ENGINE_THREADS": "1",  # builds and times the fewest engines
         }
+        keep_choices(folder)
         super().__init__("app.up", environment | settings)
 
     def start(self) -> None:

@@ -51,8 +51,13 @@ def settings_for(folder: Path, redis_url: str, **changes: Any) -> Settings:
     }
     settings = Settings(**{**fields, **changes})
     if settings.release == small_release():
-        shutil.copytree(_choices(), Path(settings.store) / "engines", dirs_exist_ok=True)
+        keep_choices(Path(settings.store))
     return settings
+
+
+def keep_choices(store: Path) -> None:
+    """Have a store know the engines for what ships, as if a service on one core had chosen them."""
+    shutil.copytree(_choices(), store / "engines", dirs_exist_ok=True)
 
 
 @cache
