@@ -34,7 +34,7 @@ CONTRACT = {
     ("POST", "/ensembles"): {200, 201, 409, 413, 415, 422, 429, 503, 507},
     ("GET", "/datasets"): {200, 503},
     ("GET", "/datasets/{name}"): {200, 404, 422, 429, 503},
-    ("GET", "/datasets/{name}/picture"): {200, 404, 422, 503},
+    ("GET", "/datasets/{name}/picture"): {200, 404, 422, 429, 503},
     ("PUT", "/datasets/{name}"): {201, 409, 413, 415, 422, 429, 503, 507},
     ("PUT", "/ensembles/serving"): {200, 400, 404, 413, 422, 503, 507},
     ("GET", "/healthz"): {200},
