@@ -1,7 +1,8 @@
 """``make release``: train what ships with the code and put it into models/release/.
 
 First six members without a teacher, then ten that those six teach; with ``--student`` also a single
-network that the ten teach, which ships beside them. Hours on two cores. Interrupted, the same
+network that the ten teach, which ships beside them (``--only-student``: taught by those that ship
+already). Hours on two cores. Interrupted, the same
 command goes on from the last epoch; what is in the store already, made by the same recipes, is not
 made again. Validation pictures alone have chosen the recipes; the test pictures are read when an
 ensemble is published, for the figures on its card.
@@ -62,16 +63,20 @@ def main() -> int:
     parser.add_argument("--store", default="store", help="where checkpoints go")
     told = f"also train {STUDENT_NAME}"
     parser.add_argument("--student", action="store_true", help=told)
+    told = f"only train {STUDENT_NAME}, taught by the {NAME} that is here"
+    parser.add_argument("--only-student", action="store_true", help=told)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store = Store(options.store)
     try:
-        teachers = make(TEACHERS, options.data, store)
-        ensemble = make(taught_by(teachers, RELEASE), options.data, store)
-        clear(RELEASE_FOLDER)  # only now is there something to ship instead
-        release(ensemble.id, store, RELEASE_FOLDER, NAME)
-        if options.student:
-            student = make(taught_by(ensemble, STUDENT), options.data, store)
+        if not options.only_student:
+            teachers = make(TEACHERS, options.data, store)
+            ensemble = make(taught_by(teachers, RELEASE), options.data, store)
+            clear(RELEASE_FOLDER)  # only now is there something to ship instead
+            release(ensemble.id, store, RELEASE_FOLDER, NAME)
+        if options.student or options.only_student:
+            # By the name it ships under, so that whoever has the student finds its teacher.
+            student = make(taught_by(store.manifest(NAME), STUDENT), options.data, store)
             release(student.id, store, RELEASE_FOLDER, STUDENT_NAME)
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)

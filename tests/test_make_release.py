@@ -76,12 +76,13 @@ def test_a_student_of_the_release_ships_beside_it_and_does_not_serve(
     made: EnsembleManifest, data: Path, store: Store, tmp_path: Path
 ) -> None:
     folder = tmp_path / "releases"
-    release(made.id, store, folder, NAME)
-    student = make(taught_by(made, replace(MADE, members=1)), data, store)
-    release(student.id, store, folder, STUDENT_NAME)
+    shipped = release(made.id, store, folder, NAME)
+    elsewhere = Store(tmp_path / "elsewhere", release=folder)  # which made no ensemble of its own
+    student = make(taught_by(shipped, replace(MADE, members=1)), data, elsewhere)
+    release(student.id, elsewhere, folder, STUDENT_NAME)
     fresh = Store(tmp_path / "fresh", release=folder)
     assert {each.id for each in fresh.ensembles()} == {NAME, STUDENT_NAME}
-    assert fresh.manifest(STUDENT_NAME).recipe["teacher"] == {"ensemble": made.id}
+    assert fresh.manifest(STUDENT_NAME).recipe["teacher"] == {"ensemble": NAME}
     assert fresh.serving() == NAME
 
 
