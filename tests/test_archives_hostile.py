@@ -107,6 +107,10 @@ def test_names_that_lead_elsewhere(files: Files, name: str) -> None:
     assert repr(name[:20])[1:-2] in refusal(packed.replace(b"a?b", b"a\0b"))
 
 
+def test_an_entry_without_a_name(files: Files) -> None:
+    assert "'' is no path" in refusal(entries(*files.items(), (zipfile.ZipInfo(""), b"x")))
+
+
 def test_entries_that_are_no_files(files: Files) -> None:
     rest = [(name, data) for name, data in files.items() if name != MEMBER]
     for kind in (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFDIR):

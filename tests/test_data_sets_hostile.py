@@ -76,6 +76,11 @@ def test_names_that_lead_elsewhere(client: httpx.Client, name: str) -> None:
     assert "no path" in refusal(client, entries(*tiny().items(), (name, b"x")), "invalid-archive")
 
 
+def test_an_entry_without_a_name(client: httpx.Client) -> None:
+    packed = entries(*tiny().items(), (zipfile.ZipInfo(""), b"x"))
+    assert "'' is no path" in refusal(client, packed, "invalid-archive")
+
+
 def test_links_and_encrypted_and_doubled_entries(client: httpx.Client, tmp_path: Path) -> None:
     link = entry("train/a/9.png", external_attr=(stat.S_IFLNK | 0o777) << 16)
     packed = entries(*tiny().items(), (link, b"/etc/passwd"))

@@ -16,7 +16,9 @@ def _zipped(tree: Tree) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
         for name, data in tree.items():
-            archive.writestr(name, data)
+            # Not the name itself: of one that begins with NUL nothing is left, which zipfile writes
+            # only so.
+            archive.writestr(zipfile.ZipInfo(name), data)
     return sink.getvalue()
 
 
