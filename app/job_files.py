@@ -43,7 +43,7 @@ class JobFiles:
 
     def exists(self, id_: str) -> bool:
         """Say whether a job of this id was accepted."""
-        return id_ in self._created or self._files.exists(_request_name(id_))
+        return self._files.exists(_request_name(id_))
 
     def request(self, id_: str) -> dict[str, Any]:
         """Return what was asked for: ``id``, ``recipe``, ``created_at``, ``request_id`` if known.

@@ -1,6 +1,7 @@
 """Listing and looking up jobs: what is damaged or left over hides no other."""
 
 import gc
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from app import job_files
 from app.jobs import Jobs
 from app.schemas import Job
 from app.settings import Settings
+from models.errors import JobNotFound
 from models.store import Store
 from tests.service import accepted, finish, post, problem_of, running
 
@@ -53,7 +55,7 @@ def test_few_jobs_are_kept_in_memory_and_the_others_are_read_again(
     assert len(held) <= 2
 
 
-def test_a_job_damaged_after_it_was_listed_hides_no_other(
+def test_a_job_damaged_or_removed_after_it_was_listed_hides_no_other(
     client: httpx.Client, store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_files, "MOST_KEPT", 0)
@@ -63,6 +65,10 @@ def test_a_job_damaged_after_it_was_listed_hides_no_other(
     assert [job.id for job in jobs.page(None, 10, None).jobs] == [whole, damaged]
     Path(store.files.path(f"jobs/{damaged}/outcome.json")).write_bytes(b"{")
     assert [job.id for job in jobs.page(None, 10, None).jobs] == [whole]
+    shutil.rmtree(store.files.path(f"jobs/{whole}"))  # its owner wants it no longer
+    assert jobs.page(None, 10, None).jobs == []
+    with pytest.raises(JobNotFound):
+        jobs.get(whole)
 
 
 @pytest.mark.parametrize(

@@ -91,19 +91,25 @@ def test_the_first_failure_is_told_and_ends_the_others(bench: Callable[[str], Be
     assert one.plans() == []
 
 
+def cancelled_in_time(one: Bench) -> Bench:
+    """Return the same run, but one that is cancelled once it has told anything."""
+
+    def check() -> None:
+        if one.told:
+            raise JobCancelled
+
+    return Bench(replace(one.work, run=replace(one.work.run, check=check)), one.told)
+
+
 @pytest.mark.parametrize("together", [1, 2])
 def test_a_check_that_stops_the_work_stops_it_in_every_thread(
     together: int, bench: Callable[[str], Bench]
 ) -> None:
     one = bench("one")
 
-    def cancelled() -> None:
-        if one.told:
-            raise JobCancelled
-
-    stopping = replace(one.work, run=replace(one.work.run, check=cancelled))
+    stopping = cancelled_in_time(one)
     with pytest.raises(JobCancelled):
-        Bench(stopping, one.told).train(replace(PLAN, together=together))
+        stopping.train(replace(PLAN, together=together))
     assert not one.finished()
 
 
@@ -116,17 +122,13 @@ def test_what_was_stopped_leaves_no_network_in_memory(
     def networks() -> int:
         return sum(type(each) is ResNet for each in gc.get_objects())
 
-    def cancelled() -> None:
-        if one.told:
-            raise JobCancelled
-
-    stopping = replace(one.work, run=replace(one.work.run, check=cancelled))
+    stopping = cancelled_in_time(one)
     gc.collect()
     before = networks()
     gc.disable()  # nor does one stay until the garbage collector's next round
     try:
         with pytest.raises(JobCancelled) as stopped:
-            Bench(stopping, one.told).train(replace(PLAN, together=together))
+            stopping.train(replace(PLAN, together=together))
         del stopped
         assert networks() == before
     finally:
