@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -84,13 +86,14 @@ def cascade_from_dict(data: dict[str, Any]) -> CascadeFit:
     return fit
 
 
-def margin(average: Tensor) -> Tensor:
+def margin(average: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return by how much the likeliest class leads, the last dimension of [..., k] gone."""
-    first, second = average.topk(2, dim=-1).values.unbind(dim=-1)
-    return first - second
+    two = np.partition(average, -2)[..., -2:]
+    difference: npt.NDArray[Any] = two[..., 1] - two[..., 0]
+    return difference
 
 
-def settled(average: Tensor, members: int, fit: CascadeFit) -> Tensor:
+def settled(average: npt.NDArray[Any], members: int, fit: CascadeFit) -> npt.NDArray[np.bool]:
     """Return which pictures need no further member, bool [n].
 
     Args:
@@ -99,8 +102,9 @@ def settled(average: Tensor, members: int, fit: CascadeFit) -> Tensor:
         fit: of the ensemble.
     """
     if members > len(fit.thresholds):
-        return torch.ones(len(average), dtype=torch.bool)
-    return margin(average) >= fit.thresholds[members - 1]
+        return np.ones(len(average), np.bool)
+    enough: npt.NDArray[np.bool] = margin(average) >= fit.thresholds[members - 1]
+    return enough
 
 
 @dataclass(frozen=True)
@@ -153,32 +157,35 @@ def cascade(
         raise ValueError(f"stages must follow one another from member 0, not {stages}")
     if pictures < 1:
         raise ValueError("a cascade needs a picture")
-    rows = torch.arange(pictures)  # [r]: those still open
-    sums, entropies = torch.empty(0), torch.zeros(pictures, dtype=torch.double)
-    used = torch.zeros(pictures, dtype=torch.int64)
-    votes = torch.full((last[-1], pictures), -1)  # each member's likeliest class
-    certainty = torch.zeros(last[-1], pictures, dtype=torch.double)
+    # In NumPy: PyTorch lets go of the interpreter's lock with each operation, and under load waits
+    # for the event loop to get it back.
+    rows = np.arange(pictures)  # [r]: those still open
+    asked = np.empty(0, np.float32)  # [m, n, k]; zeros where a member was not asked
+    sums = np.empty(0)
+    used = np.zeros(pictures, np.int64)
     for stage in stages:
-        members = answer(stage, rows).double()  # [s, r, k]
+        members = answer(stage, torch.from_numpy(rows)).numpy()  # [s, r, k]
         if stage.start == 0:
-            sums = torch.zeros(pictures, members.shape[-1], dtype=torch.double)
-        sums[rows] += members.sum(dim=0)
-        entropies[rows] += entropy(members).sum(dim=0)
-        best = members.max(dim=-1)
-        votes[stage.start : stage.stop, rows] = best.indices
-        certainty[stage.start : stage.stop, rows] = best.values
+            classes = members.shape[-1]
+            asked = np.zeros((last[-1], pictures, classes), members.dtype)
+            sums = np.zeros((pictures, classes))
+        asked[stage.start : stage.stop, rows] = members
+        sums[rows] += members.sum(axis=0, dtype=np.double)
         used[rows] = stage.stop
         rows = rows[~settled(sums[rows] / stage.stop, stage.stop, fit)]
         if not len(rows):
             break
-    average = sums / used[:, None]
-    of_average = entropy(average)
+    given, members_used = torch.from_numpy(asked).double(), torch.from_numpy(used)
+    average = torch.from_numpy(sums / used[:, None])
+    of_average, of_members = entropy(average), entropy(given).sum(dim=0)
+    best = given.max(dim=-1)
+    votes = best.indices.where(torch.arange(last[-1])[:, None] < members_used, -1)
     return Answers(
         probabilities=average,
         entropy=of_average,
-        mutual_information=(of_average - entropies / used).clamp(min=0),
-        agreement=(votes == average.argmax(dim=-1)).sum(dim=0) / used.double(),
-        members_used=used,
+        mutual_information=(of_average - of_members / members_used).clamp(min=0),
+        agreement=(votes == average.argmax(dim=-1)).sum(dim=0) / members_used.double(),
+        members_used=members_used,
         votes=votes,
-        certainty=certainty,
+        certainty=best.values,
     )

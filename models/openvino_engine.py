@@ -38,7 +38,6 @@ _SIZES = (1, 2, 4, 8, 16)
 
 _Pixels = npt.NDArray[np.uint8]
 _Probabilities = npt.NDArray[np.float32]
-Compiled = Callable[..., ov.InferRequest]
 
 
 class OpenVinoEngine:
@@ -81,8 +80,10 @@ class OpenVinoEngine:
             options = _options(precision, threads)
             return _core().compile_model(graph, "CPU", options).create_infer_request()
 
+        def on_one_core(networks: Sequence[ResNet], pictures: int) -> _Graph:
+            return _Graph(compiled(networks, 1, pictures))
+
         members = [fold(network) for network in ensemble.networks]
-        on_one_core = partial(compiled, threads=1)
         with ThreadPoolExecutor(self.lanes) as builders:
             each = builders.map(lambda _: _Lane(members, on_one_core), range(self.lanes))
             self._lanes = list(each)
@@ -142,6 +143,31 @@ class OpenVinoEngine:
         return fastest
 
 
+class _Graph:
+    """Some members on one core, for always the same number of pictures.
+
+    Its input and output stay where they are: handing OpenVINO an array and being handed one takes
+    it longer than a small network takes a picture, under the interpreter's lock.
+
+    Args:
+        request: of the compiled graph.
+    """
+
+    def __init__(self, request: ov.InferRequest) -> None:
+        self._request = request
+        self._pixels: _Pixels = request.get_input_tensor().data
+        self._answers: _Probabilities = request.get_output_tensor().data
+
+    def __call__(self, pixels: _Pixels) -> _Probabilities:
+        """Return the members' softmax [m, n, k] for n pictures, which stands until the next call.
+
+        Where these are fewer than its number, its other places keep what was there before.
+        """
+        self._pixels[: len(pixels)] = pixels
+        self._request.infer(share_outputs=True)
+        return self._answers[:, : len(pixels)]
+
+
 class _Lane:
     """All members on one core.
 
@@ -151,18 +177,20 @@ class _Lane:
 
     Args:
         networks: the members.
-        compiled: makes one graph of some of them, with answers [m, n, k].
+        compiled: makes one graph of some of them, for so many pictures.
     """
 
-    def __init__(self, networks: Sequence[ResNet], compiled: Compiled) -> None:
+    def __init__(
+        self, networks: Sequence[ResNet], compiled: Callable[[Sequence[ResNet], int], _Graph]
+    ) -> None:
         self._members = len(networks)
         # In one go, for the interpreter's lock is often taken.
-        self._all = compiled(networks, pictures=EIGHT)
+        self._all = compiled(networks, EIGHT)
         runs = [networks[first : first + STRIDE] for first in range(0, self._members, STRIDE)]
         self._eights = (
-            [self._all] if len(runs) == 1 else [compiled(run, pictures=EIGHT) for run in runs]
+            [self._all] if len(runs) == 1 else [compiled(run, EIGHT) for run in runs]
         )
-        self._twos = [compiled(run, pictures=TWO) for run in runs]
+        self._twos = [compiled(run, TWO) for run in runs]
 
     def answer(self, pixels: _Pixels, members: range, answers: _Probabilities) -> None:
         """Write the members' softmax.
@@ -178,37 +206,22 @@ class _Lane:
         while first < len(pixels):
             size, runs = (EIGHT, self._eights) if eights else (TWO, self._twos)
             part = slice(first, min(first + size, len(pixels)))
-            filled = _filled(pixels[part], size)
-            n = part.stop - first
             if eights and len(members) == self._members:
-                answers[:, part] = _infer(self._all, filled)[:, :n]
+                answers[:, part] = self._all(pixels[part])
             else:
-                _answer_some(runs, filled, members, answers[:, part])
+                _answer_some(runs, pixels[part], members, answers[:, part])
             first, eights = part.stop, max(0, eights - 1)
 
 
 def _answer_some(
-    runs: Sequence[ov.InferRequest], filled: _Pixels, members: range, answers: _Probabilities
+    runs: Sequence[_Graph], pixels: _Pixels, members: range, answers: _Probabilities
 ) -> None:
     """Write the softmax of some members, of which each run answers ``STRIDE``."""
     for number in range(members.start // STRIDE, -(-members.stop // STRIDE)):
         start = number * STRIDE
         first, last = max(start, members.start), min(start + STRIDE, members.stop)
-        found = _infer(runs[number], filled)[first - start : last - start, : answers.shape[1]]
+        found = runs[number](pixels)[first - start : last - start]
         answers[first - members.start : last - members.start] = found
-
-
-def _filled(pixels: _Pixels, size: int) -> _Pixels:
-    """Return pictures and as many black ones as it takes to be so many."""
-    missing = size - len(pixels)
-    if not missing:
-        return pixels
-    return np.concatenate([pixels, np.zeros((missing, *pixels.shape[1:]), np.uint8)])
-
-
-def _infer(request: ov.InferRequest, pixels: _Pixels) -> _Probabilities:
-    found: _Probabilities = request.infer([pixels], share_outputs=True)[0]
-    return found  # until the request's next call
 
 
 def _side_by_side(members: list[ResNet], manifest: EnsembleManifest) -> ResNet:

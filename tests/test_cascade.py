@@ -125,7 +125,7 @@ def test_nobody_is_asked_once_every_picture_is_settled() -> None:
 
 
 def test_a_picture_on_the_threshold_is_settled_and_a_tie_is_not() -> None:
-    averages = torch.tensor([[0.75, 0.25, 0.0], [0.5, 0.5, 0.0], [0.7, 0.3, 0.0]]).double()
+    averages = torch.tensor([[0.75, 0.25, 0.0], [0.5, 0.5, 0.0], [0.7, 0.3, 0.0]]).double().numpy()
     assert settled(averages, 1, rule(0.5, 0.0)).tolist() == [True, False, False]
     assert settled(averages, 2, rule(0.5, 0.0)).tolist() == [True, True, True]
     assert settled(averages, 3, rule(2.0, 2.0)).tolist() == [True, True, True]

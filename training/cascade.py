@@ -109,7 +109,7 @@ def _course(log_probabilities: Tensor, labels: Tensor, temperature: float) -> _C
     for j, member in enumerate(log_probabilities, start=1):
         sums += member.double().exp()
         answers.append(sums.argmax(dim=1))
-        margins.append(margin(sums / j))
+        margins.append(torch.from_numpy(margin((sums / j).numpy())))
     given = torch.stack(answers)  # [m, n]
     of_given = calibrated.gather(1, given.T).T  # [m, n]
     right = (given == labels).double()
