@@ -187,9 +187,7 @@ class _Lane:
         # In one go, for the interpreter's lock is often taken.
         self._all = compiled(networks, EIGHT)
         runs = [networks[first : first + STRIDE] for first in range(0, self._members, STRIDE)]
-        self._eights = (
-            [self._all] if len(runs) == 1 else [compiled(run, EIGHT) for run in runs]
-        )
+        self._eights = [self._all] if len(runs) == 1 else [compiled(run, EIGHT) for run in runs]
         self._twos = [compiled(run, TWO) for run in runs]
 
     def answer(self, pixels: _Pixels, members: range, answers: _Probabilities) -> None:
