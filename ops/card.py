@@ -17,14 +17,17 @@ _TEMPLATE = Path(__file__).parent / "card.md"
 _HUB_DATASETS = {"cifar100": "uoft-cs/cifar100"}
 
 
-def write_card(manifest: EnsembleManifest, folder: Path) -> None:
+def write_card(
+    manifest: EnsembleManifest, folder: Path, teacher: EnsembleManifest | None = None
+) -> None:
     """Write ``README.md``, and ``config.json`` beside the weights of each member.
 
     Args:
         manifest: of an ensemble whose members each have a folder.
         folder: where it was exported to.
+        teacher: a release that taught it, to be compared with.
     """
-    (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(manifest, teacher), encoding="utf-8")
     config = json.dumps(member_config(manifest), indent=1) + "\n"
     for member in manifest.members:
         (folder / member.file).with_name("config.json").write_text(config, encoding="utf-8")
@@ -45,9 +48,10 @@ def member_config(manifest: EnsembleManifest) -> dict[str, Any]:
     }
 
 
-def model_card(manifest: EnsembleManifest) -> str:
+def model_card(manifest: EnsembleManifest, teacher: EnsembleManifest | None = None) -> str:
     """Return the card: the hub's metadata, then figures, limits and how it was made."""
     test, validation = manifest.metrics["test"], manifest.metrics["validation"]
+    together = ", averaged" if len(manifest.members) > 1 else ""
     name = _HUB_DATASETS.get(manifest.dataset["name"], manifest.dataset["name"])
     data = ModelCardData(
         model_name=manifest.name,
@@ -67,8 +71,8 @@ def model_card(manifest: EnsembleManifest) -> str:
                 metric_value=round(test["calibrated"][key], 4),
             )
             for metric, label, key in (
-                ("accuracy", "top-1 accuracy, averaged", "accuracy"),
-                ("accuracy", "top-5 accuracy, averaged", "top5_accuracy"),
+                ("accuracy", f"top-1 accuracy{together}", "accuracy"),
+                ("accuracy", f"top-5 accuracy{together}", "top5_accuracy"),
                 ("nll", "NLL, calibrated", "nll"),
                 ("ece", "ECE (15 bins), calibrated", "ece"),
             )
@@ -76,13 +80,12 @@ def model_card(manifest: EnsembleManifest) -> str:
     )
     body = _TEMPLATE.read_text(encoding="utf-8").format(
         name=manifest.name,
-        members=len(manifest.members),
-        network=manifest.network,
+        what=_what(manifest),
         megabytes=f"{manifest.bytes / 1e6:.1f}",
         temperature=f"{manifest.temperature:.3f}",
         figures=_figures(test, validation),
-        by_members=_by_members(test["by_members"]),
-        spread=_spread(test["members"]),
+        beyond=_beyond(manifest, teacher),
+        teacher=_row_of(teacher) if teacher else "",
         doubt=_doubt(manifest),
         proofs=_proofs(manifest.proofs),
         recipe=json.dumps(manifest.recipe, indent=1),
@@ -91,14 +94,25 @@ def model_card(manifest: EnsembleManifest) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
 
 
+def _what(manifest: EnsembleManifest) -> str:
+    """Return what the files hold, in a sentence or two."""
+    count = len(manifest.members)
+    trained = "trained from scratch on CIFAR-100\nby the recipe at the end of this page."
+    what = f"{count} {manifest.network} for 32×32 pictures, {trained}"
+    return what if count == 1 else f"{what} Their answer is the plain average of their softmax."
+
+
 def _figures(test: dict[str, Any], validation: dict[str, Any]) -> str:
     rows = [
-        ("members' mean", test["members_mean"], validation["members_mean"]),
-        ("averaged", test["pooled"], validation["pooled"]),
-        ("averaged and calibrated", test["calibrated"], validation["calibrated"]),
+        ("members' mean", "members_mean"),
+        ("averaged", "pooled"),
+        ("averaged and calibrated", "calibrated"),
     ]
+    if len(test["members"]) == 1:
+        rows = [("as it answers", "pooled"), ("calibrated", "calibrated")]
     lines = ["| answer | top-1 | top-5 | NLL | ECE | top-1, validation |", "|" + " --- |" * 6]
-    for name, of_test, of_validation in rows:
+    for name, key in rows:
+        of_test, of_validation = test[key], validation[key]
         lines.append(
             f"| {name} | {of_test['accuracy']:.2%} | {of_test['top5_accuracy']:.2%} "
             f"| {of_test['nll']:.3f} | {of_test['ece']:.3f} | {of_validation['accuracy']:.2%} |"
@@ -106,15 +120,38 @@ def _figures(test: dict[str, Any], validation: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _by_members(rows: list[dict[str, float]]) -> str:
-    lines = ["| members | top-1 | NLL |", "| --- | --- | --- |"]
-    lines += [f"| {row['members']} | {row['accuracy']:.2%} | {row['nll']:.3f} |" for row in rows]
+def _beyond(manifest: EnsembleManifest, teacher: EnsembleManifest | None) -> str:
+    """Return what one looks for next: what fewer members give, or how much a student keeps."""
+    test = manifest.metrics["test"]
+    if len(test["members"]) > 1:
+        return _by_members(test)
+    if teacher is None:
+        return "It is alone: there is nothing to average."
+    return (
+        f"Its accuracy is {_right(manifest) / _right(teacher):.1%} of its teacher's, in "
+        f"{manifest.bytes / teacher.bytes:.0%} of the bytes."
+    )
+
+
+def _by_members(test: dict[str, Any]) -> str:
+    accuracies = sorted(member["accuracy"] for member in test["members"])
+    spread = f"{accuracies[0]:.2%} to {accuracies[-1]:.2%}"
+    fewer = "With fewer of them (mean over the runs of so many neighbours):"
+    lines = [f"Members differ from {spread}. {fewer}", ""]
+    lines += ["| members | top-1 | NLL |", "| --- | --- | --- |"]
+    for row in test["by_members"]:
+        lines.append(f"| {row['members']} | {row['accuracy']:.2%} | {row['nll']:.3f} |")
     return "\n".join(lines)
 
 
-def _spread(members: list[dict[str, float]]) -> str:
-    accuracies = sorted(member["accuracy"] for member in members)
-    return f"{accuracies[0]:.2%} to {accuracies[-1]:.2%}"
+def _row_of(teacher: EnsembleManifest) -> str:
+    what = f"its teacher, {len(teacher.members)} {teacher.network} averaged"
+    return f"| {what} | {100 * _right(teacher):.2f} | `{teacher.id}` |\n"
+
+
+def _right(manifest: EnsembleManifest) -> float:
+    right: float = manifest.metrics["test"]["pooled"]["accuracy"]
+    return right
 
 
 def _doubt(manifest: EnsembleManifest) -> str:

@@ -53,7 +53,9 @@ RELEASE = Recipe(
 )
 """But for its teacher, which has an id once it exists; so for the next."""
 
-STUDENT = replace(RELEASE, name=STUDENT_NAME, student="resnet20", members=1)
+STUDENT = replace(
+    RELEASE, name=STUDENT_NAME, student="resnet20", members=1, epochs=20, teacher_views=4
+)
 
 
 def main() -> int:
@@ -76,8 +78,9 @@ def main() -> int:
             release(ensemble.id, store, RELEASE_FOLDER, NAME)
         if options.student or options.only_student:
             # By the name it ships under, so that whoever has the student finds its teacher.
-            student = make(taught_by(store.manifest(NAME), STUDENT), options.data, store)
-            release(student.id, store, RELEASE_FOLDER, STUDENT_NAME)
+            teacher = store.manifest(NAME)
+            student = make(taught_by(teacher, STUDENT), options.data, store)
+            release(student.id, store, RELEASE_FOLDER, STUDENT_NAME, teacher)
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -119,7 +122,9 @@ def clear(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def release(id_: str, store: Store, folder: Path, name: str) -> EnsembleManifest:
+def release(
+    id_: str, store: Store, folder: Path, name: str, teacher: EnsembleManifest | None = None
+) -> EnsembleManifest:
     """Put one ensemble of the store into a folder of releases, with its card.
 
     Args:
@@ -127,13 +132,14 @@ def release(id_: str, store: Store, folder: Path, name: str) -> EnsembleManifest
         store: where it lies.
         folder: of releases.
         name: its id from now on.
+        teacher: a release that taught it, to be compared with on the card.
 
     Raises:
         EnsembleNotFound: there is none with this id.
         CorruptArtefact: a file is not what its manifest says.
     """
     manifest = store.export(id_, folder, name)
-    write_card(manifest, folder / name)
+    write_card(manifest, folder / name, teacher)
     print(f"released {manifest.id}: {manifest.bytes:,} bytes")
     return manifest
 

@@ -79,11 +79,16 @@ def test_a_student_of_the_release_ships_beside_it_and_does_not_serve(
     shipped = release(made.id, store, folder, NAME)
     elsewhere = Store(tmp_path / "elsewhere", release=folder)  # which made no ensemble of its own
     student = make(taught_by(shipped, replace(MADE, members=1)), data, elsewhere)
-    release(student.id, elsewhere, folder, STUDENT_NAME)
+    release(student.id, elsewhere, folder, STUDENT_NAME, teacher=shipped)
     fresh = Store(tmp_path / "fresh", release=folder)
     assert {each.id for each in fresh.ensembles()} == {NAME, STUDENT_NAME}
     assert fresh.manifest(STUDENT_NAME).recipe["teacher"] == {"ensemble": NAME}
     assert fresh.serving() == NAME
+    card = ModelCard.load(folder / STUDENT_NAME / "README.md")
+    right = 100 * shipped.metrics["test"]["pooled"]["accuracy"]
+    assert f"averaged | {right:.2f} | `{NAME}` |" in card.text
+    assert "With fewer of them" not in card.text
+    assert "averaged" not in card.text.partition("To compare with")[0]
 
 
 def test_the_release_is_loaded_and_its_files_checked(folder: Path, tmp_path: Path) -> None:
