@@ -94,6 +94,24 @@ def test_what_is_not_known_is_said_or_left_out(client: httpx.Client, ids: Ids) -
     assert "torch-float32" in text or "openvino-float32" in text  # it serves
 
 
+def test_a_damaged_report_costs_the_page_its_charts_alone(
+    client: httpx.Client, ids: Ids, folder: Path
+) -> None:
+    report = folder / "store" / "ensembles" / ids.full / "report.json"
+    whole = report.read_bytes()
+    report.write_bytes(whole[:-1])
+    try:
+        answer = client.get(f"{PAGE}/{ids.full}")
+    finally:
+        report.write_bytes(whole)
+    assert answer.status_code == 200
+    assert "Its report cannot be shown" in answer.text
+    assert "report.json" in answer.text
+    assert 'id="reliability"' not in answer.text
+    assert 'id="by-members"' in answer.text  # which the manifest knows
+    assert "Its report cannot be shown" not in client.get(f"{PAGE}/{ids.full}").text
+
+
 def test_a_recipe_and_where_it_comes_from_are_told(client: httpx.Client, ids: Ids) -> None:
     text = client.get(f"{PAGE}/{ids.full}").text
     detail = client.get(f"/ensembles/{ids.full}").json()

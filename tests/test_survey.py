@@ -20,7 +20,7 @@ from tests.trees import (
 )
 from training.datasets import Pictures
 from training.splits import split_validation
-from training.survey import Survey, split_sizes, survey
+from training.survey import MOST_KEPT, Survey, split_sizes, survey
 
 TINY = {"train": {"a": 3, "b": 3}, "test": {"a": 1, "b": 1}}
 
@@ -160,6 +160,19 @@ def test_what_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
     archive.touch()
     with pytest.raises(InvalidDataset, match=r"train\.zip: is no zip archive"):
         survey("pets", tmp_path)
+
+
+def test_only_so_many_data_sets_are_remembered(tmp_path: Path) -> None:
+    names = [f"pets{number}" for number in range(MOST_KEPT + 1)]
+    for name in names:
+        unpack(tiny(), tmp_path / name)
+    date(tmp_path)
+    first, second = (survey(name, tmp_path) for name in names[:2])
+    assert survey(names[0], tmp_path) is first  # and so the second is the one asked for longest ago
+    for name in names[2:]:
+        survey(name, tmp_path)
+    assert survey(names[0], tmp_path) is first
+    assert survey(names[1], tmp_path) is not second
 
 
 def test_what_is_being_written_is_read_again_each_time(tmp_path: Path) -> None:

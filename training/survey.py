@@ -3,6 +3,7 @@
 A first look reads the names of all pictures; a later one asks only whether anything has changed.
 """
 
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -46,7 +47,11 @@ _CIFAR100 = Survey(
 """What torchvision downloads (Krizhevsky 2009, section 3.1)."""
 
 Place = tuple[str, int, int, int]  # path, inode, bytes and mtime in ns; zeros where nothing is
-_kept: dict[Path, tuple[list[Place], Survey]] = {}
+MOST_KEPT = 64
+"""Data sets whose survey is remembered; the one asked for longest ago goes first."""
+
+_kept: dict[Path, tuple[list[Place], Survey]] = {}  # asked for longest ago first
+_one_keeps = threading.Lock()
 
 
 def survey(name: str, folder: Path) -> Survey:
@@ -65,9 +70,11 @@ def survey(name: str, folder: Path) -> Survey:
         return _CIFAR100
     top = folder.absolute() / name
     places = places_of(top)  # before they are read, so that a change meanwhile is seen later
-    kept = _kept.get(top)
-    if kept and kept[0] == places:
-        return kept[1]
+    with _one_keeps:
+        kept = _kept.pop(top, None)
+        if kept and kept[0] == places:
+            _kept[top] = kept
+            return kept[1]
     try:
         with ExitStack() as archives:
             _, tree = find_pictures(name, folder, archives)
@@ -79,7 +86,10 @@ def survey(name: str, folder: Path) -> Survey:
     }
     found = Survey(name, tuple(sorted(counts["train"])), counts)
     if are_settled(places):
-        _kept[top] = places, found
+        with _one_keeps:
+            _kept[top] = places, found
+            if len(_kept) > MOST_KEPT:
+                del _kept[next(iter(_kept))]
     return found
 
 

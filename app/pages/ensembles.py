@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from app.client import Missing
+from app.client import Missing, Unavailable
 from app.client.requests import json_object
 from app.limits import PAGE_OF_ARCHIVES
 from app.pages.ensemble_views import COLUMNS, sort, view
@@ -48,6 +48,7 @@ async def ensemble(id: str, visitor: VisitorDependency, before: str = "") -> Res
     found = await visitor.client.ensemble(id)
     known = {each.id: each for each in (await visitor.client.ensembles()).ensembles}
     serving = next((each for each in known.values() if each.serving), None)
+    report, damage = await _report(visitor, found.id)
     return await visitor.page(
         "ensemble.html",
         ensemble=found,
@@ -56,7 +57,8 @@ async def ensemble(id: str, visitor: VisitorDependency, before: str = "") -> Res
         other_classes=await _other_classes(visitor, found.classes, serving),
         before=known.get(before),
         known=known,
-        view=view(found, await _report(visitor, found.id)),
+        view=view(found, report),
+        damage=damage,
         command=promote_command(
             str(visitor.request.base_url), found.id, key_needed=visitor.site.keys_needed
         ),
@@ -78,11 +80,16 @@ async def archive(id: str, visitor: VisitorDependency) -> Response:  # noqa: A00
     return await pass_back(visitor, f"/ensembles/{quote(id, safe='')}/archive")
 
 
-async def _report(visitor: Visitor, id_: str) -> dict[str, Any] | None:
+async def _report(visitor: Visitor, id_: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Return an ensemble's report, or none and, where there is one, what is wrong with it."""
     try:
-        return await visitor.client.report(id_)
+        return await visitor.client.report(id_), None
     except Missing:  # it was published without
-        return None
+        return None, None
+    except Unavailable as error:
+        if error.kind != "corrupt-artefact":
+            raise
+        return None, error.problem.detail
 
 
 async def _other_classes(
