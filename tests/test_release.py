@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import pytest
 import skimage
 import torch
@@ -17,7 +18,11 @@ from models.pictures import decode_picture
 from models.store import Store
 from training.recipe_check import recipe_from_dict
 
-PHOTOS = Path(skimage.__file__).parent / "data"
+PHOTOS = (
+    Path(skimage.__file__).parent / "data",
+    Path(matplotlib.get_data_path()) / "sample_data",
+)
+"""Folders of photos that come with installed packages."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,8 @@ def answering(release: Ensemble) -> Answering:
 
 
 def ask(release: Answering, name: str) -> Prediction:
-    picture = decode_picture((PHOTOS / name).read_bytes(), release.manifest.size)
+    (photo,) = (folder / name for folder in PHOTOS if (folder / name).exists())
+    picture = decode_picture(photo.read_bytes(), release.manifest.size)
     (found,) = answer(How(release, "default"), [picture], waited_seconds=0)
     told = to_prediction(found, name, release.manifest.classes, 5)
     return Prediction.model_validate(told)
@@ -71,10 +77,15 @@ def test_it_is_better_together_than_its_members_are_alone(release: Ensemble) -> 
     [
         ("rocket.jpg", "rocket", 0.893),
         ("motorcycle_left.png", "motorcycle", 0.853),
+        ("motorcycle_right.png", "motorcycle", 0.823),
         ("coffee.png", "plate", 0.274),  # a cup on one, from above
+        # What it gets wrong is stated too: a better release shows here as a worse one does.
+        ("astronaut.png", "boy", 0.376),  # a woman
+        ("grace_hopper.jpg", "man", 0.504),  # a woman
+        ("clock_motion.png", "lamp", 0.197),  # a clock
     ],
 )
-def test_real_photos_are_answered_as_the_readme_says(
+def test_real_photos_are_answered_as_they_always_were(
     answering: Answering, name: str, label: str, probability: float
 ) -> None:
     prediction = ask(answering, name)
