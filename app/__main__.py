@@ -7,6 +7,7 @@ import uvicorn
 from app.connections import KEEP_ALIVE_SECONDS, bounded
 from app.exposure import is_open, refuse_exposure
 from app.logs import configure
+from app.open_files import allow_open_files
 from app.service import create_app
 from app.settings import read_settings
 
@@ -20,6 +21,7 @@ def main() -> None:
         logging.getLogger(__name__).warning(
             "listening on %s: everybody who reaches it may predict and train", settings.host
         )
+    allow_open_files(settings.max_connections + settings.max_followers)
     application = create_app(settings)
     uvicorn.run(
         application,

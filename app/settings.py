@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         60.0, gt=0, description="time for a request to come whole, head and body; then 408"
     )
     max_connections: int = Field(
-        512, ge=1, description="open connections; a new one more is told 503 and closed"
+        2048, ge=1, description="open connections; a new one more is told 503 and closed"
     )
     max_followers: int = Field(
         100, ge=1, description="clients of GET /jobs/<id>/events at once; then 429"
