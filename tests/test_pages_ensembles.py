@@ -107,6 +107,7 @@ def test_a_damaged_report_costs_the_page_its_charts_alone(
     assert answer.status_code == 200
     assert "Its report cannot be shown" in answer.text
     assert "report.json" in answer.text
+    assert str(folder) not in answer.text  # who looks need not be who runs the machine
     assert 'id="reliability"' not in answer.text
     assert 'id="by-members"' in answer.text  # which the manifest knows
     assert "Its report cannot be shown" not in client.get(f"{PAGE}/{ids.full}").text

@@ -48,7 +48,7 @@ async def ensemble(id: str, visitor: VisitorDependency, before: str = "") -> Res
     found = await visitor.client.ensemble(id)
     known = {each.id: each for each in (await visitor.client.ensembles()).ensembles}
     serving = next((each for each in known.values() if each.serving), None)
-    report, damage = await _report(visitor, found.id)
+    report, is_damaged = await _report(visitor, found.id)
     return await visitor.page(
         "ensemble.html",
         ensemble=found,
@@ -58,7 +58,7 @@ async def ensemble(id: str, visitor: VisitorDependency, before: str = "") -> Res
         before=known.get(before),
         known=known,
         view=view(found, report),
-        damage=damage,
+        report_is_damaged=is_damaged,
         command=promote_command(
             str(visitor.request.base_url), found.id, key_needed=visitor.site.keys_needed
         ),
@@ -80,16 +80,16 @@ async def archive(id: str, visitor: VisitorDependency) -> Response:  # noqa: A00
     return await pass_back(visitor, f"/ensembles/{quote(id, safe='')}/archive")
 
 
-async def _report(visitor: Visitor, id_: str) -> tuple[dict[str, Any] | None, str | None]:
-    """Return an ensemble's report, or none and, where there is one, what is wrong with it."""
+async def _report(visitor: Visitor, id_: str) -> tuple[dict[str, Any] | None, bool]:
+    """Return an ensemble's report, or none, and whether there is one that is damaged."""
     try:
-        return await visitor.client.report(id_), None
+        return await visitor.client.report(id_), False
     except Missing:  # it was published without
-        return None, None
+        return None, False
     except Unavailable as error:
         if error.kind != "corrupt-artefact":
             raise
-        return None, error.problem.detail
+        return None, True  # what is wrong with it, and where it lies, is in the service's log
 
 
 async def _other_classes(
