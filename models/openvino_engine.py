@@ -146,8 +146,8 @@ class OpenVinoEngine:
 class _Graph:
     """Some members on one core, for always the same number of pictures.
 
-    Its input and output stay where they are: handing OpenVINO an array and being handed one takes
-    it longer than a small network takes a picture, under the interpreter's lock.
+    Its input and output stay where they are: what OpenVINO's wrapper does to take an array and hand
+    one back, it does in Python, under the interpreter's lock.
 
     Args:
         request: of the compiled graph.
