@@ -27,7 +27,7 @@ def main() -> None:
         application,
         host=settings.host,
         port=settings.port,
-        http=bounded(settings, application.state.service.telemetry),
+        http=bounded(application.state.service),
         log_config=None,
         access_log=False,
         ws="none",

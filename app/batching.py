@@ -127,6 +127,14 @@ class Batcher(Generic[Key, Item, Answer]):
             raise request.error
         return [request.answers[place] for place in range(len(items))]
 
+    def full(self, items: int = 1) -> TooBusy | None:
+        """Return why so many items more may not wait, however much time they have; none if so."""
+        waiting = self.waiting
+        if not waiting or waiting + items <= self._max_waiting:
+            return None
+        reason = f"{waiting} wait already, and with these more than {self._max_waiting} would"
+        return TooBusy(reason, self._seconds_before(waiting) or None)
+
     def refuse_if_busy(self, timeout_seconds: float, items: int = 1) -> None:
         """Say at once what ``ask`` would, before anything is spent on reading the items.
 
@@ -137,14 +145,11 @@ class Batcher(Generic[Key, Item, Answer]):
         Raises:
             TooBusy: as from ``ask``.
         """
-        waiting = self.waiting
-        if waiting and waiting + items > self._max_waiting:
-            reason = f"{waiting} wait already, and with these more than {self._max_waiting} would"
-        elif (seconds := self._seconds_before(items)) > timeout_seconds:
+        if error := self.full(items):
+            raise error
+        if (seconds := self._seconds_before(items)) > timeout_seconds:
             reason = f"the wait is about {seconds:.3g} s, and {timeout_seconds:.3g} s were given"
-        else:
-            return
-        raise TooBusy(reason, self._seconds_before(waiting) or None)
+            raise TooBusy(reason, self._seconds_before(self.waiting) or None)
 
     def close(self) -> None:
         """End what waits, and take nothing more; what the engine has begun is still answered."""

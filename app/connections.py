@@ -12,10 +12,12 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.early_refusals import EarlyRefusals
 from app.headers import headers_for
+from app.keys import read_keyring
 from app.problems import HTTP_ANSWERS, TOO_MANY_CONNECTIONS, Answer, respond
 from app.request_ids import HEADER, fresh_id, id_of, name_request
-from app.settings import Settings
+from app.service import Service
 from app.telemetry import Telemetry
 
 MAX_HEAD_BYTES = 64 * 2**10
@@ -50,6 +52,7 @@ class Connection(HttpToolsProtocol):
     """
 
     telemetry: Telemetry
+    early_refusals: EarlyRefusals | None
     max_connections: int
     max_receive_seconds: float
 
@@ -59,6 +62,7 @@ class Connection(HttpToolsProtocol):
     _in_body = False
     _head_bytes = 0
     _led_on = False
+    _refused = False
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin to wait for a request."""
@@ -96,7 +100,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Note that the next request has begun, perhaps behind another in the same piece."""
-        self._whole = self._in_body = False
+        self._whole = self._in_body = self._refused = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -110,6 +114,9 @@ class Connection(HttpToolsProtocol):
         if upgrade and _LENGTHS & {name for name, _ in self.headers}:
             self._refuse(400, "a request with a body cannot ask for another protocol")
             raise ValueError("body behind an upgrade")
+        if self._refuse_early():
+            self._refused = self._led_on = True
+            return
         super().on_headers_complete()
         if upgrade or self._spare:
             self.cycle.keep_alive = False  # what comes behind an upgrade is not parsed
@@ -118,13 +125,31 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Note that the body grows."""
         self._led_on = True
-        super().on_body(body)
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that nothing is missing."""
         self._whole = self._led_on = True
         self._in_body = False
-        super().on_message_complete()
+        if self._refused:
+            self.on_response_complete()
+        else:
+            super().on_message_complete()
+
+    def _refuse_early(self) -> bool:
+        """Answer that no picture more may wait, if so; what the body is does not matter then."""
+        plain = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        waits = self.cycle is not None and not self.cycle.response_complete
+        # Whoever does not read our answers is left to the application, which waits for that.
+        busy = waits or self.expect_100_continue or self.flow.write_paused
+        if self.early_refusals is None or self._spare or not plain or busy:
+            return False
+        method, defaults = self.parser.get_method(), self.server_state.default_headers
+        answer = self.early_refusals.refuse(method, self.url, self.headers, defaults)
+        if answer is not None:
+            self.transport.write(answer)
+        return answer is not None
 
     def _wait(self) -> None:
         self._timer = self.loop.call_later(self.max_receive_seconds, self._give_up)
@@ -151,6 +176,9 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: int, reason: str) -> None:
         """Tell a problem, unless an answer has begun or nothing was asked, and hang up."""
         if self.transport.is_closing():
+            return
+        if self._refused:  # and told so
+            self.transport.close()
             return
         asked = not self.cycle.response_started if self._in_body else self._head_bytes > 0
         if asked and not self._answering_another():
@@ -192,13 +220,17 @@ class Connection(HttpToolsProtocol):
         self.transport.write(b"".join([*head, bytes(response.body)]))
 
 
-def bounded(settings: Settings, telemetry: Telemetry) -> type[Connection]:
-    """Return the connections of a server that keeps these bounds, and counts what they are."""
+def bounded(service: Service) -> type[Connection]:
+    """Return the connections of a server that keeps a service's bounds and counts what is open."""
+    settings, telemetry = service.settings, service.telemetry
+    # Where a key is to be shown, or other origins may read answers, that has to be looked at first.
+    is_plain = read_keyring(settings) is None and not settings.cors_origins
 
     class Bounded(Connection):
         pass
 
     Bounded.telemetry = telemetry
+    Bounded.early_refusals = EarlyRefusals(service.batcher.full, telemetry) if is_plain else None
     Bounded.max_connections = settings.max_connections
     Bounded.max_receive_seconds = settings.max_receive_seconds
     return Bounded

@@ -141,6 +141,12 @@ def respond(
     return Response(json.dumps(body), answer.status, headers, media_type)
 
 
+def retry_after(error: errors.TooBusy) -> str:
+    """Return the seconds to wait before the next try, as Retry-After has them."""
+    seconds = error.retry_after_seconds
+    return str(10 if seconds is None else max(1, math.ceil(seconds)))
+
+
 def install(app: FastAPI) -> None:
     """Make an application answer every error with problem details."""
 
@@ -154,8 +160,7 @@ def install(app: FastAPI) -> None:
             fields = [FieldError(field=p.field, reason=p.reason) for p in error.problems]
         headers = None
         if isinstance(error, errors.TooBusy):
-            seconds = error.retry_after_seconds
-            headers = {"Retry-After": str(10 if seconds is None else max(1, math.ceil(seconds)))}
+            headers = {"Retry-After": retry_after(error)}
         return respond(request, answer, str(error), fields, headers)
 
     @app.exception_handler(RequestValidationError)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.types import Scope
@@ -21,17 +21,20 @@ def fresh_id() -> str:
     return os.urandom(16).hex()
 
 
+def id_from(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the client's own id from a request's headers, or a fresh one."""
+    for name, value in headers:
+        if name == RAW_HEADER and _SAFE.fullmatch(value):
+            return value.decode()
+    return fresh_id()
+
+
 def name_request(scope: Scope) -> bytes:
     """Return a request's id, which from now on its scope and every line of its context have.
 
     It is the client's own, or a fresh one where there is none or none that is safe.
     """
-    for name, value in scope["headers"]:
-        if name == RAW_HEADER and _SAFE.fullmatch(value):
-            id_: str = value.decode()
-            break
-    else:
-        id_ = fresh_id()
+    id_ = id_from(scope["headers"])
     scope.setdefault("state", {})["request_id"] = id_
     # Never taken back: each request has a task, and so a context, of its own, and what fails is
     # logged by the server underneath, at the very end.

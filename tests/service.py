@@ -76,7 +76,7 @@ def running(settings: Settings, application: FastAPI | None = None) -> Iterator[
     application = application or create_app(settings)
     config = uvicorn.Config(
         application,
-        http=bounded(settings, application.state.service.telemetry),
+        http=bounded(application.state.service),
         port=0,
         log_config=None,
         access_log=False,
