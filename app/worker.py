@@ -11,6 +11,7 @@ from app import tasks
 from app.logs import configure
 from app.queue import connect, queue
 from app.settings import read_settings
+from training.heap import use_one_heap
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
@@ -32,6 +33,7 @@ def _stop(**_: Any) -> None:
 
 def main() -> None:
     """Work until SIGTERM or SIGINT."""
+    use_one_heap()
     settings = read_settings()
     configure(settings.log_format)
     logging.getLogger("celery").setLevel(logging.WARNING)  # our own lines say it by job

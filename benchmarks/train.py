@@ -29,6 +29,7 @@ from training.datasets import Pictures, load_dataset
 from training.distill import distill, forget_run
 from training.fit import Lesson, Run, fit
 from training.footprint import resident_bytes
+from training.heap import use_one_heap
 from training.progress import EpochDone, Evaluating, Event, MemoryPlanned, Part
 from training.recipe import EnsembleTeacher, Recipe
 from training.views import FreshViews
@@ -45,6 +46,7 @@ LIMIT_BYTES = 8 * 2**30
 
 def main() -> int:
     """Print every figure, the ratios last."""
+    use_one_heap()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=2560)

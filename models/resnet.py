@@ -15,6 +15,9 @@ Several networks of one shape can stand side by side in one, with grouped convol
 member 0 first, then those of member 1, and so on (Wang et al. 2021, "HFTA", section 3). A tensor of
 the state dict then holds the members' tensors one after another along its first dimension.
 
+What BatchNorm puts out is needed by nothing but the next step, so that one overwrites it: less
+memory to go through, and to have.
+
 Shape legend: m members (1 unless said), n pictures, c channels, h x w pixels, k classes.
 """
 
@@ -118,7 +121,7 @@ class ResNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return logits [n, m·k] for normalised pictures [n, m·3, h, w], each member's own."""
-        features = self.stages(torch.relu(self.stem(pictures)))  # [n, m·c, h/4, w/4] or h/8, w/8
+        features = self.stages(torch.relu_(self.stem(pictures)))  # [n, m·c, h/4, w/4] or h/8, w/8
         return self.classifier(features.mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
 
@@ -150,8 +153,9 @@ class _BasicBlock(nn.Module):
         self.shortcut = _shortcut(channels, planes, stride, members)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.relu(self.first(x))
-        return torch.relu(self.second(y) + self.shortcut(x))
+        y = self.second(torch.relu_(self.first(x)))
+        y += self.shortcut(x)
+        return torch.relu_(y)
 
 
 class _Bottleneck(nn.Module):
@@ -167,8 +171,9 @@ class _Bottleneck(nn.Module):
         self.shortcut = _shortcut(channels, self.out_channels, stride, members)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.relu(self.second(torch.relu(self.first(x))))
-        return torch.relu(self.third(y) + self.shortcut(x))
+        y = self.third(torch.relu_(self.second(torch.relu_(self.first(x)))))
+        y += self.shortcut(x)
+        return torch.relu_(y)
 
 
 def _convolution(

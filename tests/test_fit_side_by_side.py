@@ -40,7 +40,7 @@ def a_teacher(images: Tensor) -> Tensor:
     [
         # Rounding, but where a sum that is all but zero falls on the other side of a ReLU.
         pytest.param(THREE, 2e-3, id="sgd"),
-        # Muon steps in bfloat16, where another last bit is a hundredth of the step.
+        # Muon turns a last bit of a small gradient into more of the step.
         pytest.param(MUON, 4e-3, id="muon"),
     ],
 )

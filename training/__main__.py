@@ -11,6 +11,7 @@ from models.errors import FieldProblem, InvalidRecipe, StillhouseError, Stopped
 from models.store import Store
 from training.bounds import BOUNDS
 from training.distill import distill, forget_run
+from training.heap import use_one_heap
 from training.promotion import promote
 from training.recipe import (
     DISTILLATION_LOSSES,
@@ -38,6 +39,7 @@ NUMBERS = {name: type(getattr(PRESETS["default"], name)) for name in BOUNDS if "
 
 def main(arguments: list[str] | None = None) -> int:
     """Train what the arguments say and print the ensemble's id and accuracy."""
+    use_one_heap()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = _parser().parse_args(arguments)
     try:

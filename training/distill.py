@@ -16,6 +16,7 @@ from models.store import Store
 from training.datasets import load_dataset
 from training.fit import Run
 from training.footprint import training_device
+from training.heap import kept_heap
 from training.members import finished_member, train_members
 from training.progress import Check, DataRead, MemoryPlanned, Part, PartDone, Report, Resumed
 from training.publishing import publish
@@ -87,9 +88,10 @@ def distill(
     _log.info("training %s: %s", recipe.display_name(), plan)
     report(MemoryPlanned(plan))
 
-    for stage in (_teachers, _answers, _members):
-        if not stage(work, claim):
-            return None
+    with kept_heap():
+        for stage in (_teachers, _answers, _members):
+            if not stage(work, claim):
+                return None
     if not claim(Part("ensemble")):
         return None
     check()  # the last moment: what is published stays
