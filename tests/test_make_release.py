@@ -11,7 +11,17 @@ from safetensors.torch import load_file
 from models.ensemble import EnsembleManifest
 from models.resnet import build_network
 from models.store import Store
-from ops.release import NAME, STUDENT_NAME, clear, make, release, taught_by
+from ops.release import (
+    FIRST,
+    NAME,
+    STUDENT_NAME,
+    TEACHERS,
+    clear,
+    make,
+    make_last,
+    release,
+    taught_by,
+)
 from tests.tiny import RECIPE, write_dataset
 
 MADE = replace(RECIPE, epochs=1)
@@ -47,6 +57,36 @@ def test_what_the_same_recipe_made_is_not_made_again(
 ) -> None:
     assert make(replace(MADE, name="another-name"), data, store) == made
     assert make(replace(MADE, seed=1), data, store).id != made.id
+
+
+def test_each_generation_is_taught_by_the_one_before_it(data: Path, store: Store) -> None:
+    first, second = replace(MADE, seed=2, teacher=()), replace(MADE, seed=3)
+    made = make_last((first, second), data, store)
+    (teacher,) = (each for each in store.ensembles() if each.recipe["seed"] == 2)
+    assert made.recipe["teacher"] == {"ensemble": teacher.id}
+    assert make_last((first, second), data, store) == made
+
+
+def test_what_ships_is_found_by_the_recipes_of_the_release(tmp_path: Path) -> None:
+    store = Store(tmp_path)  # of a machine that has only what ships
+    assert NAME in {each.id for each in store.ensembles()}
+    made = make_last((TEACHERS, FIRST), tmp_path / "no data is needed", store)
+    assert made.id == FIRST.name
+
+
+def test_what_ships_teaches_the_next_one_by_a_name_that_it_keeps(
+    made: EnsembleManifest, data: Path, store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "releases"
+    release(made.id, store, folder, NAME)
+    elsewhere = Store(tmp_path / "elsewhere", release=folder)
+    untaught = replace(MADE, seed=4, teacher=())
+    shipped = replace(MADE, name="first", teacher=())
+    after = make_last((untaught, shipped, replace(MADE, seed=5)), data, elsewhere)
+    assert {each.id for each in elsewhere.ensembles()} == {NAME, "first", after.id}
+    assert after.recipe["teacher"] == {"ensemble": "first"}
+    clear(folder)
+    assert len(elsewhere.load("first").members) == MADE.members
 
 
 def test_the_release_of_before_is_gone(folder: Path) -> None:
