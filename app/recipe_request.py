@@ -135,6 +135,13 @@ class RecipeRequest(Strict):
     schedule: Annotated[
         Schedule, Field(description="how the step size changes over the training")
     ] = Recipe.schedule
+    initial_ensemble: Annotated[
+        str,
+        Field(
+            pattern=f"^({ID_PATTERN})?$",
+            description="the ensemble whose members' weights the members begin with; empty: none",
+        ),
+    ] = Recipe.initial_ensemble
     initialisation: Annotated[
         Initialisation, Field(description="how initial weights are drawn")
     ] = Recipe.initialisation
@@ -153,6 +160,7 @@ class RecipeRequest(Strict):
         DistillationSchedule,
         Field(description="how the teacher's weight changes over the training"),
     ] = Recipe.distillation_schedule
+    pooled_weight: Annotated[float, _bounded("pooled_weight")] = Recipe.pooled_weight
     label_smoothing: Annotated[float, _bounded("label_smoothing")] = Recipe.label_smoothing
     augmentation: Annotated[
         Literal["none", "small_crop_flip", "crop_flip"],

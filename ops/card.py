@@ -4,6 +4,7 @@ Every figure is taken from the manifest; what others published is cited beside i
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from models.doubt import doubt_from_dict
 from models.ensemble import EnsembleManifest
+from training.recipe import Recipe
 
 _TEMPLATE = Path(__file__).parent / "card.md"
 
@@ -18,7 +20,10 @@ _HUB_DATASETS = {"cifar100": "uoft-cs/cifar100"}
 
 
 def write_card(
-    manifest: EnsembleManifest, folder: Path, teacher: EnsembleManifest | None = None
+    manifest: EnsembleManifest,
+    folder: Path,
+    teacher: EnsembleManifest | None = None,
+    before: Sequence[Recipe] = (),
 ) -> None:
     """Write ``README.md``, and ``config.json`` beside the weights of each member.
 
@@ -26,8 +31,10 @@ def write_card(
         manifest: of an ensemble whose members each have a folder.
         folder: where it was exported to.
         teacher: a release that taught it, to be compared with.
+        before: recipes of what it builds on, the first one first.
     """
-    (folder / "README.md").write_text(model_card(manifest, teacher), encoding="utf-8")
+    card = model_card(manifest, teacher, before)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     config = json.dumps(member_config(manifest), indent=1) + "\n"
     for member in manifest.members:
         (folder / member.file).with_name("config.json").write_text(config, encoding="utf-8")
@@ -48,7 +55,11 @@ def member_config(manifest: EnsembleManifest) -> dict[str, Any]:
     }
 
 
-def model_card(manifest: EnsembleManifest, teacher: EnsembleManifest | None = None) -> str:
+def model_card(
+    manifest: EnsembleManifest,
+    teacher: EnsembleManifest | None = None,
+    before: Sequence[Recipe] = (),
+) -> str:
     """Return the card: the hub's metadata, then figures, limits and how it was made."""
     test, validation = manifest.metrics["test"], manifest.metrics["validation"]
     together = ", averaged" if len(manifest.members) > 1 else ""
@@ -88,7 +99,8 @@ def model_card(manifest: EnsembleManifest, teacher: EnsembleManifest | None = No
         teacher=_row_of(teacher) if teacher else "",
         doubt=_doubt(manifest),
         proofs=_proofs(manifest.proofs),
-        recipe=json.dumps(manifest.recipe, indent=1),
+        held_out=f"{validation['pictures']:,}",
+        recipes=_recipes([recipe.to_dict() for recipe in before] + [manifest.recipe]),
         created_at=manifest.created_at[:10],
     )
     return f"---\n{data.to_yaml()}\n---\n\n{body}"
@@ -97,7 +109,7 @@ def model_card(manifest: EnsembleManifest, teacher: EnsembleManifest | None = No
 def _what(manifest: EnsembleManifest) -> str:
     """Return what the files hold, in a sentence or two."""
     count = len(manifest.members)
-    trained = "trained from scratch on CIFAR-100\nby the recipe at the end of this page."
+    trained = "trained from scratch on CIFAR-100\nas the end of this page says."
     what = f"{count} {manifest.network} for 32×32 pictures, {trained}"
     return what if count == 1 else f"{what} Their answer is the plain average of their softmax."
 
@@ -142,6 +154,13 @@ def _by_members(test: dict[str, Any]) -> str:
     for row in test["by_members"]:
         lines.append(f"| {row['members']} | {row['accuracy']:.2%} | {row['nll']:.3f} |")
     return "\n".join(lines)
+
+
+def _recipes(recipes: Sequence[Mapping[str, Any]]) -> str:
+    """Return each recipe, the last of which is what the card is about."""
+    title = "## Recipe" if len(recipes) == 1 else "## Recipes, each building on the one before"
+    blocks = [f"```json\n{json.dumps(recipe, indent=1)}\n```" for recipe in recipes]
+    return "\n\n".join([title, *blocks])
 
 
 def _row_of(teacher: EnsembleManifest) -> str:

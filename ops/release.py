@@ -1,11 +1,12 @@
 """``make release``: train what ships with the code and put it into models/release/.
 
 First six members without a teacher, then ten that those six teach, then the ten that ship, which
-those ten teach; with ``--student`` also a single network that the last ten teach, which ships
-beside them (``--only-student``: taught by those that ship already). Many hours on two cores.
-Interrupted, the same command goes on from the last epoch; what is in the store already, or ships,
-made by the same recipes, is not made again. Validation pictures alone have chosen the recipes; the
-test pictures are read when an ensemble is published, for the figures on its card.
+those ten become by learning together; with ``--student`` also a single network that the last ten
+teach, which ships beside them (``--only-student``: taught by those that ship already). Many hours
+on two cores. Interrupted, the same command goes on from the last epoch; what is in the store
+already, or ships, made by the same recipes, is not made again. Validation pictures alone have
+chosen the recipes; the test pictures are read when an ensemble is published, for the figures on
+its card.
 """
 
 import argparse
@@ -56,11 +57,30 @@ FIRST = Recipe(
 )
 """But for its teacher, which has an id once it exists; so for the next."""
 
-# Half as many pictures held out: the rest of what its teachers held out is new to both of them.
-RELEASE = replace(FIRST, name=NAME, epochs=40, validation_fraction=0.05, precision="fp32")
+# Half as many pictures held out: the rest of what those before held out is new to all of them.
+RELEASE = Recipe(
+    name=NAME,
+    student="resnet14",
+    members=10,
+    teacher=(),
+    teacher_views=0,
+    epochs=8,
+    learning_rate=0.06,
+    muon_learning_rate=0.03,
+    pooled_weight=0.8,
+    augmentation="small_crop_flip",
+    validation_fraction=0.05,
+    promote="never",
+)
 
 STUDENT = replace(
-    FIRST, name=STUDENT_NAME, student="resnet20", members=1, epochs=20, teacher_views=4
+    FIRST,
+    name=STUDENT_NAME,
+    student="resnet20",
+    members=1,
+    epochs=20,
+    teacher_views=4,
+    validation_fraction=RELEASE.validation_fraction,
 )
 
 
@@ -81,12 +101,12 @@ def main() -> int:
         if not options.only_student:
             ensemble = make_last((TEACHERS, FIRST, RELEASE), options.data, store)
             clear(RELEASE_FOLDER)  # only now is there something to ship instead
-            release(ensemble.id, store, RELEASE_FOLDER, NAME)
+            release(ensemble.id, store, RELEASE_FOLDER, NAME, before=(TEACHERS, FIRST))
         if options.student or options.only_student:
             # By the name it ships under, so that whoever has the student finds its teacher.
             teacher = store.manifest(NAME)
-            student = make(taught_by(teacher, STUDENT), options.data, store)
-            release(student.id, store, RELEASE_FOLDER, STUDENT_NAME, teacher)
+            student = make(built_on(teacher, STUDENT), options.data, store)
+            release(student.id, store, RELEASE_FOLDER, STUDENT_NAME, teacher=teacher)
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -95,18 +115,20 @@ def main() -> int:
     return 0
 
 
-def taught_by(teacher: EnsembleManifest, recipe: Recipe) -> Recipe:
-    """Return a recipe with an ensemble of the store as its teacher."""
-    return replace(recipe, teacher=(EnsembleTeacher(teacher.id),))
+def built_on(made: EnsembleManifest, recipe: Recipe) -> Recipe:
+    """Return a recipe whose members an ensemble teaches or, where they are coupled, begin with."""
+    if recipe.is_coupled:
+        return replace(recipe, initial_ensemble=made.id)
+    return replace(recipe, teacher=(EnsembleTeacher(made.id),))
 
 
 def make_last(chain: Sequence[Recipe], data: Path, store: Store) -> EnsembleManifest:
-    """Return what the last of some recipes makes, each of which is taught by the one before it.
+    """Return what the last of some recipes makes, each of which builds on the one before it.
 
-    What is there already needs no teacher, so nothing that only taught it is made again.
+    What is there already needs nothing else, so nothing that only led to it is made again.
 
     Args:
-        chain: recipes but for their teachers; the first has none.
+        chain: recipes but for what they build on; the first builds on nothing.
         data: folder of data sets.
         store: of the ensembles and their checkpoints.
 
@@ -115,10 +137,11 @@ def make_last(chain: Sequence[Recipe], data: Path, store: Store) -> EnsembleMani
     """
     *before, recipe = chain
     for made in store.ensembles():
-        if replace(recipe_from_dict(made.recipe), name=recipe.name, teacher=()) == recipe:
+        found = recipe_from_dict(made.recipe)
+        if replace(found, name=recipe.name, teacher=(), initial_ensemble="") == recipe:
             return _kept(made, recipe, store)
     if before:
-        recipe = taught_by(make_last(before, data, store), recipe)
+        recipe = built_on(make_last(before, data, store), recipe)
     return make(recipe, data, store)
 
 
@@ -159,7 +182,13 @@ def clear(folder: Path) -> None:
 
 
 def release(
-    id_: str, store: Store, folder: Path, name: str, teacher: EnsembleManifest | None = None
+    id_: str,
+    store: Store,
+    folder: Path,
+    name: str,
+    *,
+    teacher: EnsembleManifest | None = None,
+    before: Sequence[Recipe] = (),
 ) -> EnsembleManifest:
     """Put one ensemble of the store into a folder of releases, with its card.
 
@@ -169,13 +198,14 @@ def release(
         folder: of releases.
         name: its id from now on.
         teacher: a release that taught it, to be compared with on the card.
+        before: recipes, but for what each builds on, of what it builds on.
 
     Raises:
         EnsembleNotFound: there is none with this id.
         CorruptArtefact: a file is not what its manifest says.
     """
     manifest = store.export(id_, folder, name)
-    write_card(manifest, folder / name, teacher)
+    write_card(manifest, folder / name, teacher, before)
     print(f"released {manifest.id}: {manifest.bytes:,} bytes")
     return manifest
 

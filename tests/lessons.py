@@ -43,11 +43,12 @@ def train_together(
     teach: Teach | None = None,
     views: Sequence[Views] | None = None,
     run: Run = QUIET,
+    initial: Sequence[Mapping[str, Tensor]] = (),
 ) -> list[Checkpoint]:
     """Train networks side by side and return the last checkpoint of each."""
     checkpoints = [Checkpoints(Files(folder), str(part)) for part in parts]
     seen = views or [FreshViews(lesson.train, recipe.augmentation, teach)] * len(parts)
-    fit(recipe, parts, lesson, seen, checkpoints=checkpoints, run=run)
+    fit(recipe, parts, lesson, seen, checkpoints=checkpoints, run=run, initial=initial)
     last = [of.latest(part) for of, part in zip(checkpoints, parts, strict=True)]
     return [checkpoint for checkpoint in last if checkpoint]
 

@@ -12,17 +12,18 @@ from models.errors import FieldProblem, InvalidRecipe
 from models.store import Store
 from tests.tiny import COLOURS, RECIPE, publish
 from tests.trees import Tree, below, pack, png, tiny, unpack
-from training.feasible import check_against_data, check_batch_size, check_ensemble_teacher
+from training.feasible import check_against_data, check_batch_size, check_ensemble
 from training.recipe import EnsembleTeacher
 
 PICTURE = png(1)
+FIELD = "teacher.ensemble"
 
 
 def problems(data: Path, store: Store, *teachers: str, **changes: Any) -> list[FieldProblem]:
     """Return what is wrong with the tiny recipe and these changes."""
     try:
         named = [EnsembleTeacher(id_) for id_ in teachers]
-        check_against_data(replace(RECIPE, **changes), named, data, store)
+        check_against_data(replace(RECIPE, teacher=tuple(named), **changes), data, store)
     except InvalidRecipe as error:
         return error.problems
     return []
@@ -120,7 +121,8 @@ def test_a_teacher_has_not_seen_what_is_validated_on(data: Path, store: Store) -
 
 
 def check(manifest: EnsembleManifest, has_own_validation: bool, fraction: float) -> None:
-    check_ensemble_teacher(
+    check_ensemble(
+        FIELD,
         manifest,
         "noise",
         tuple(COLOURS),
@@ -131,21 +133,64 @@ def check(manifest: EnsembleManifest, has_own_validation: bool, fraction: float)
 
 def test_validation_pictures_of_their_own_no_teacher_has_seen(store: Store) -> None:
     manifest = publish(store)
-    check_ensemble_teacher(
-        manifest, "noise", tuple(COLOURS), has_own_validation=True, validation_fraction=0.5
+    check_ensemble(
+        FIELD,
+        manifest,
+        "noise",
+        tuple(COLOURS),
+        has_own_validation=True,
+        validation_fraction=0.5,
     )
     with pytest.raises(InvalidRecipe, match="validation_fraction: "):
-        check_ensemble_teacher(
-            manifest, "noise", tuple(COLOURS), has_own_validation=False, validation_fraction=0.5
+        check_ensemble(
+            FIELD,
+            manifest,
+            "noise",
+            tuple(COLOURS),
+            has_own_validation=False,
+            validation_fraction=0.5,
         )
 
 
 def test_a_teacher_that_does_not_say_what_it_held_out_may_have_seen_all(store: Store) -> None:
     manifest = publish(store, recipe={})
     with pytest.raises(InvalidRecipe, match=r"validation_fraction: .* held out only 0\.0"):
-        check_ensemble_teacher(
-            manifest, "noise", tuple(COLOURS), has_own_validation=False, validation_fraction=0.001
+        check_ensemble(
+            FIELD,
+            manifest,
+            "noise",
+            tuple(COLOURS),
+            has_own_validation=False,
+            validation_fraction=0.001,
         )
+
+
+# Ensembles to begin with.
+
+
+def test_members_begin_with_as_many_networks_of_their_own_kind(data: Path, store: Store) -> None:
+    id_ = publish(store).id  # two resnet8
+    assert problems(data, store, initial_ensemble=id_) == []
+    assert problems(data, store, initial_ensemble=id_, members=1) == []
+    for changes, reason in (
+        ({"members": 3}, f"{id_} has 2 members, not 3"),
+        ({"student": "resnet14"}, f"{id_} consists of resnet8, not of resnet14"),
+    ):
+        expected = FieldProblem("initial_ensemble", reason)
+        assert problems(data, store, initial_ensemble=id_, **changes) == [expected]
+    assert problems(data, store, id_, student="resnet14") == [], "a teacher may be of another kind"
+
+
+def test_what_members_begin_with_has_not_seen_what_is_validated_on(
+    data: Path, store: Store
+) -> None:
+    id_ = publish(store).id  # held out 0.25
+    (problem,) = problems(data, store, initial_ensemble=id_, validation_fraction=0.3)
+    assert problem.field == "validation_fraction"
+    other = publish(store, name="other", classes=("a", "b", "c", "d")).id
+    for named in ("nobody", other):
+        (problem,) = problems(data, store, initial_ensemble=named)
+        assert problem.field == "initial_ensemble"
 
 
 def test_all_that_is_wrong_is_told_at_once(data: Path, store: Store) -> None:

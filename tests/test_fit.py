@@ -22,7 +22,8 @@ from tests.lessons import (
 from tests.tiny import RECIPE, noise
 from training.checkpoints import Checkpoint
 from training.datasets import Pictures
-from training.fit import learning_rate_at, predict
+from training.fit import predict
+from training.optimisers import learning_rate_at
 from training.progress import BatchDone, Event, Part
 from training.recipe import Recipe
 

@@ -11,6 +11,7 @@ from training.losses import (
     cross_entropy,
     decoupled_divergence,
     distillation_loss,
+    pooled_cross_entropy,
     softened_divergence,
     standardise,
 )
@@ -44,6 +45,24 @@ def test_cross_entropy_is_the_mean_over_pictures() -> None:
     expected = (-log(3 / 4) - log(1 / 4)) / 2
     loss = cross_entropy(logits, torch.tensor([1, 0]), 0.0)
     assert loss.item() == pytest.approx(expected)
+
+
+# The loss of the members' average.
+
+
+def test_pooled_cross_entropy_is_that_of_the_average_of_the_softmax() -> None:
+    logits = torch.stack([QUARTER, HALF])  # of the label: 3/4 and 1/2
+    assert pooled_cross_entropy(logits, LABELS).item() == pytest.approx(-log(5 / 8))
+    assert pooled_cross_entropy(logits[:1], LABELS).item() == pytest.approx(-log(3 / 4))
+
+
+def test_the_member_that_gives_the_label_more_learns_more_of_it() -> None:
+    logits = torch.stack([QUARTER, HALF]).requires_grad_()
+    pooled_cross_entropy(logits, LABELS).backward()  # type: ignore[no-untyped-call]
+    sure, unsure = logits.grad  # type: ignore[misc]
+    # Shares of the label's probability, 3/5 and 2/5, times each one's own gradient, p - onehot.
+    torch.testing.assert_close(sure, torch.tensor([[0.6 * 0.25, -0.6 * 0.25]]))
+    torch.testing.assert_close(unsure, torch.tensor([[0.4 * 0.5, -0.4 * 0.5]]))
 
 
 # What all distillation losses have in common.

@@ -101,6 +101,42 @@ def test_no_piece_of_a_batch_has_fewer_than_64_pictures(batch: int, pieces: list
         assert min(len(piece.labels) for piece in batch_of(batch).split(size)) >= 64
 
 
+COUPLED = replace(WIDE, pooled_weight=0.5)
+
+
+def of_coupled(device: torch.device) -> list[MemoryPlan]:
+    """Return the plans of eight members that learn together, the largest first."""
+    plans = [plan(COUPLED, device)]
+    while (following := smaller_plan(plans[-1], COUPLED, 32, 10)) is not None:
+        plans.append(following)
+    return plans
+
+
+def test_coupled_members_are_never_fewer_and_give_way_by_computing_twice() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        on_cpu, on_gpu = of_coupled(CPU), of_coupled(GPU)
+    finally:
+        torch.set_num_threads(before)
+    for plans, held in ((on_cpu, 2), (on_gpu, 8)):  # on a CPU, one of each thread's members
+        steps = [(each.together, each.recompute, each.micro_batch) for each in plans]
+        assert steps == [(8, False, 256), (held, True, 256), (held, True, 128), (held, True, 64)]
+        assert all(each.side_by_side for each in plans)
+        needs = [each.peak_bytes for each in plans]
+        assert needs == sorted(needs, reverse=True)
+    with pytest.raises(NotEnoughMemory, match="8 coupled resnet20x2 need "):
+        plan(COUPLED, limit=on_cpu[-1].peak_bytes // 2)
+
+
+def test_computing_twice_coupled_members_add_little_more_than_their_weights() -> None:
+    one = plan(COUPLED, networks=2).peak_bytes
+    weights, _ = training_bytes("resnet20x2", 32, 10, "fp32", recompute=False)
+    ten = smaller_plan(plan(COUPLED, networks=10), COUPLED, 32, 10)
+    assert ten is not None
+    assert ten.peak_bytes < one + 8 * 3 * weights
+
+
 # The limit.
 
 

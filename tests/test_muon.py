@@ -10,8 +10,8 @@ from torch.nn import Parameter
 from models.resnet import build_network
 from tests.tiny import RECIPE
 from training.checkpoints import Checkpoint, momentum_of, restore
-from training.fit import build_optimisers
 from training.muon import Muon, orthogonalise
+from training.optimisers import build_optimisers
 
 SHAPES = [(16, 3, 3, 3), (8, 8, 3, 3), (32, 16, 1, 1), (16, 64, 1, 1)]
 """Wide and tall ones, and 1x1 convolutions."""

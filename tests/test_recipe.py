@@ -68,6 +68,8 @@ def test_the_seed_preset_is_the_seed_work_field_by_field() -> None:
         "temperature_spread": 1.0,
         "distillation_weight_spread": 0.0,
         "distillation_schedule": "constant",
+        "initial_ensemble": "",
+        "pooled_weight": 0.0,
         "teacher_views": 0,
         "preset": "seed",
         "name": "",
@@ -104,6 +106,8 @@ def test_every_bad_field_is_named_at_once() -> None:
         distillation_weight=1.5,
         distillation_weight_spread=0.6,
         distillation_schedule="rising",  # type: ignore[arg-type]
+        initial_ensemble="../x",
+        pooled_weight=1.1,
         label_smoothing=1.0,
         augmentation="cutout",
         precision="int8",  # type: ignore[arg-type]

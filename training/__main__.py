@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--schedule", choices=SCHEDULES)
     parser.add_argument("--distillation-schedule", choices=DISTILLATION_SCHEDULES)
     parser.add_argument("--optimiser", choices=OPTIMISERS)
+    parser.add_argument("--initial-ensemble", help="id of the ensemble that members begin as")
     parser.add_argument("--initialisation", choices=INITIALISATIONS)
     parser.add_argument("--distillation-loss", choices=DISTILLATION_LOSSES)
     parser.add_argument("--promote", choices=PROMOTES)
@@ -124,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 
 NAMES = (
     *("name", "dataset", "student", "nesterov", "augmentation", "precision", "schedule"),
-    "distillation_schedule",
+    *("distillation_schedule", "initial_ensemble"),
     *("optimiser", "initialisation", "distillation_loss", "promote"),
 )
 """The recipe's other fields that have an option of the same name."""

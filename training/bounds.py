@@ -27,6 +27,7 @@ BOUNDS: dict[str, Bounds] = {
     "temperature_spread": Bounds(1.0, 10.0, "members' T go from T/spread to T·spread"),
     "distillation_weight": Bounds(0.0, 1.0, "weight of the teacher's loss against the labels'"),
     "distillation_weight_spread": Bounds(0.0, 0.5, "members' λ go from λ-spread to λ+spread"),
+    "pooled_weight": Bounds(0.0, 1.0, "weight of the loss of the members' average; couples them"),
     "label_smoothing": Bounds(0.0, 0.99, "share of the label spread over all classes"),
     "validation_fraction": Bounds(0.001, 0.5, "share of train held out for validation"),
     "seed": Bounds(0, 2**53 - 1, "decides initial weights, order and augmentation"),

@@ -145,6 +145,8 @@ def _members(work: Work, claim: Claim) -> bool:
             missing.append(part)
     if not missing:
         return True
+    if work.recipe.is_coupled:
+        missing = work.members
     views_of = read_views(work)
 
     def is_done(part: Part) -> bool:

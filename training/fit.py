@@ -4,7 +4,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from models.ensemble import Normalisation
 from models.errors import TrainingDiverged
 from models.resnet import ResNet, build_network, stack, unstack
+from training.apart import Apart
 from training.checkpoints import Checkpoint, Checkpoints, common_checkpoint, momentum_of, restore
 from training.datasets import Pictures
-from training.losses import cross_entropy, distillation_loss
-from training.muon import Muon
+from training.losses import cross_entropy, distillation_loss, pooled_cross_entropy
+from training.optimisers import build_optimisers, learning_rate_at
 from training.progress import BatchDone, Check, EpochDone, Part, PartDone, Report, Resumed
 from training.recipe import Recipe
 from training.recompute import recompute_blocks
@@ -74,12 +75,14 @@ def fit(
     *,
     checkpoints: Sequence[Checkpoints],
     run: Run,
+    initial: Sequence[Mapping[str, Tensor]] = (),
 ) -> None:
-    """Train networks side by side, from their newest checkpoints or from scratch, to the end.
+    """Train networks side by side, from their newest checkpoints or from the start, to the end.
 
     The weights of each depend on the recipe, its part, the pictures, the teacher and the kind of
     device, and on nothing else: not on how often the training was interrupted at which epoch, nor,
-    but for rounding, on the networks beside it. They are left in the last checkpoint.
+    but for rounding and where the recipe couples members, on the networks beside it. They are left
+    in the last checkpoint.
 
     Args:
         recipe: how to train; its ``student`` is the network.
@@ -88,14 +91,14 @@ def fit(
         views: what each network sees.
         checkpoints: where each network's checkpoints are.
         run: where training happens and who watches it.
+        initial: the state that each network begins with; none for fresh weights.
 
     Raises:
         TrainingDiverged: the loss or the logits are no longer finite.
         Stopped: from ``check``; finished epochs are kept in checkpoints.
     """
     device, pictures = run.device, len(lesson.train)
-    recipes = [recipe.of_member(part.index) for part in parts]
-    network = side_by_side(recipe, parts, lesson.classes).to(device)
+    network = side_by_side(recipe, parts, lesson.classes, initial).to(device)
     network.to(memory_format=torch.channels_last)
     optimisers = build_optimisers(recipe, network)
     curves: list[tuple[EpochDone, ...]] = [() for _ in parts]
@@ -104,12 +107,12 @@ def fit(
         curves = [checkpoint.curve for checkpoint in found]
         for part, curve in zip(parts, curves, strict=True):
             run.report(Resumed(part, curve))
-    forward = recompute_blocks(network) if run.recompute else network
+    forward = _forward_pass(network, recipe, lesson, run)
 
     steps_per_epoch = pictures // recipe.batch_size  # what is left over waits for its luck
     for epoch in range(len(curves[0]) + 1, recipe.epochs + 1):
         started = time.perf_counter()
-        generators = [_generator(recipe.seed, part, f"epoch {epoch}") for part in parts]
+        generators = [_generator(recipe, part, f"epoch {epoch}") for part in parts]
         orders = [torch.randperm(pictures, generator=generator) for generator in generators]
         total_loss = torch.zeros(len(parts), device=device)
         network.train()
@@ -128,10 +131,9 @@ def fit(
             for micro in zip(*(batch.split(size) for batch in batches), strict=True):
                 with _autocast(recipe, device):
                     logits = _forward(forward, lesson.normalisation, micro)  # [m, n, k]
-                losses = map(partial(_loss, share=share), recipes, logits, micro)
-                loss = torch.stack([*losses])  # [m]
+                loss = _losses(recipe, parts, logits, micro, share)  # [m]
                 loss *= len(micro[0].labels) / recipe.batch_size
-                # Members share nothing, so each gets its own gradient.
+                # Members share no weights, so each gets its own gradient.
                 loss.sum().backward()  # type: ignore[no-untyped-call]
                 total_loss += loss.detach()
             for optimiser, _ in optimisers:
@@ -139,7 +141,7 @@ def fit(
             for part in parts:
                 run.report(BatchDone(part, epoch, (step + 1) / steps_per_epoch))
         with _autocast(recipe, device):
-            logits = predict(network, lesson.validation, lesson.normalisation, run)
+            logits = predict(network, lesson.validation, lesson.normalisation, run, forward)
         seconds = time.perf_counter() - started
         weights = unstack(network.state_dict(), len(parts))
         momenta = momentum_of(optimisers, network)
@@ -162,61 +164,37 @@ def fit(
         run.report(PartDone(part))
 
 
-def build_optimisers(recipe: Recipe, network: ResNet) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Return what moves the parameters, each with its learning rate at the peak."""
-    by_muon = [p for p in network.parameters() if p.ndim == 4 and recipe.optimiser == "muon"]
-    by_sgd = [p for p in network.parameters() if p.ndim != 4 or recipe.optimiser == "sgd"]
-    sgd = torch.optim.SGD(
-        by_sgd,
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    if not by_muon:
-        return [(sgd, recipe.learning_rate)]
-    muon = Muon(
-        by_muon,
-        recipe.muon_learning_rate,
-        recipe.momentum,
-        recipe.muon_weight_decay,
-        network.members,
-    )
-    return [(sgd, recipe.learning_rate), (muon, recipe.muon_learning_rate)]
-
-
-def learning_rate_at(share: float, recipe: Recipe) -> float:
-    """Return the learning rate after this share (0 to 1) of all steps, as a share of its peak.
-
-    ``one_cycle`` warms up linearly from a 25th of the peak over the first fifth, then follows a
-    cosine to zero (Smith & Topin 2018, with the cosine of Loshchilov & Hutter 2017). As a pure
-    function of the step there is nothing of it to save in a checkpoint.
-    """
-    if recipe.schedule == "constant":
-        return 1.0
-    warm_up = 0.2
-    if share < warm_up:
-        return 1 / 25 + (24 / 25) * share / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (share - warm_up) / (1 - warm_up)))
-
-
 @torch.inference_mode()
-def predict(network: ResNet, pictures: Pictures, normalisation: Normalisation, run: Run) -> Tensor:
-    """Return the logits of each of the network's members, float32 [m, n, k] on the CPU."""
+def predict(
+    network: ResNet,
+    pictures: Pictures,
+    normalisation: Normalisation,
+    run: Run,
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return the logits of each of the network's members, float32 [m, n, k] on the CPU.
+
+    ``forward`` is another way to compute what the network does.
+    """
     network.eval()
+    forward = forward or network
     logits = []
     size = min(EVALUATION_BATCH, run.micro_batch or EVALUATION_BATCH)
     for start in range(0, len(pictures), size):
         run.check()
         batch = normalisation(pictures.images[start : start + size].to(run.device))
-        answers = network(batch.repeat(1, network.members, 1, 1))
+        answers = forward(batch.repeat(1, network.members, 1, 1))
         logits.append(answers.float().cpu().unflatten(1, (network.members, -1)).transpose(0, 1))
     return torch.cat(logits, dim=1)
 
 
-def side_by_side(recipe: Recipe, parts: Sequence[Part], classes: int) -> ResNet:
-    """Return the parts' freshly initialised networks as one; each as if it were built alone."""
+def side_by_side(
+    recipe: Recipe,
+    parts: Sequence[Part],
+    classes: int,
+    initial: Sequence[Mapping[str, Tensor]] = (),
+) -> ResNet:
+    """Return the parts' networks as one; with fresh weights, each as if it were built alone."""
     alone = []
     with _one_initialises, torch.random.fork_rng(devices=[]):
         for part in parts:
@@ -225,8 +203,18 @@ def side_by_side(recipe: Recipe, parts: Sequence[Part], classes: int) -> ResNet:
             if recipe.initialisation == "dirac":
                 _pass_inputs_on(alone[-1])
         network = build_network(recipe.student, classes, len(parts))
-    network.load_state_dict(stack([member.state_dict() for member in alone]))
+    network.load_state_dict(stack(initial or [member.state_dict() for member in alone]))
     return network
+
+
+def _forward_pass(
+    network: ResNet, recipe: Recipe, lesson: Lesson, run: Run
+) -> Callable[[Tensor], Tensor]:
+    """Return how the network's logits are computed: the result is the same but for rounding."""
+    if recipe.is_coupled and run.device.type == "cpu":
+        build = partial(build_network, recipe.student, lesson.classes)
+        return Apart(network, build, recompute=run.recompute)
+    return recompute_blocks(network) if run.recompute else network
 
 
 def _pass_inputs_on(network: ResNet) -> None:
@@ -243,6 +231,20 @@ def _forward(
     pictures = torch.cat([normalisation(batch.images) for batch in batches], dim=1)
     logits = network(pictures).float()  # [n, m·k]
     return logits.view(len(logits), len(batches), -1).transpose(0, 1)
+
+
+def _losses(
+    recipe: Recipe, parts: Sequence[Part], logits: Tensor, batches: Sequence[Batch], share: float
+) -> Tensor:
+    """Return each member's loss [m] after this share of all steps; coupled, with that of all."""
+    of_members = zip(parts, logits, batches, strict=True)
+    losses = torch.stack(
+        [_loss(recipe.of_member(part.index), own, batch, share) for part, own, batch in of_members]
+    )
+    if recipe.is_coupled:
+        pooled = pooled_cross_entropy(logits, batches[0].labels)
+        losses = torch.lerp(losses, pooled, recipe.pooled_weight)
+    return losses
 
 
 def _loss(recipe: Recipe, logits: Tensor, batch: Batch, share: float) -> Tensor:
@@ -262,8 +264,10 @@ def _autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
-def _generator(seed: int, part: Part, purpose: str) -> torch.Generator:
-    return torch.Generator().manual_seed(_derive_seed(seed, part, purpose))
+def _generator(recipe: Recipe, part: Part, purpose: str) -> torch.Generator:
+    # Coupled members are averaged over the same views, and so draw what the first one does.
+    who = Part(part.role) if recipe.is_coupled else part
+    return torch.Generator().manual_seed(_derive_seed(recipe.seed, who, purpose))
 
 
 def _derive_seed(seed: int, part: Part, purpose: str) -> int:

@@ -1,7 +1,9 @@
 """The losses, as equations.
 
-Shape legend: n pictures, k classes.
+Shape legend: m members, n pictures, k classes.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name every torch user knows
@@ -21,6 +23,22 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Ten
         label_smoothing: ε.
     """
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def pooled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the average of the members' softmax, averaged over the pictures.
+
+    -log (1/m Σ_m p_m) at the label, with p_m = softmax(logits_m): the loss of the answer that is
+    served. A member's gradient is that of its own cross-entropy times its share of the probability
+    that all of them give the label, so members divide the pictures among themselves (Webb et al.
+    2021, "To Ensemble or Not Ensemble: When Does End-To-End Training Fail?", for averages).
+
+    Args:
+        logits: of every member for the same pictures, float [m, n, k].
+        labels: int64 [n].
+    """
+    of_label = logits.log_softmax(dim=-1)[:, torch.arange(len(labels)), labels]  # [m, n]
+    return math.log(len(logits)) - of_label.logsumexp(dim=0).mean()
 
 
 def distillation_loss(

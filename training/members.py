@@ -13,6 +13,7 @@ from models.errors import CorruptArtefact
 from models.resnet import ResNet, build_network
 from training.calibration import fit_temperature
 from training.checkpoints import Checkpoint, Checkpoints, epoch_to_dict
+from training.feasible import named_ensemble
 from training.fencing import Fence, take_fence
 from training.fit import Run, fit, predict
 from training.progress import EpochDone, Part
@@ -109,6 +110,8 @@ def train_members(
     """Train members side by side and leave each as finished.
 
     Raises:
+        InvalidRecipe: members cannot begin with the ensemble that the recipe names.
+        CorruptArtefact: that ensemble is damaged.
         TrainingDiverged: see ``fit``.
         StoreFull: no space left.
         Stopped: from ``check``, or another process has taken a member over.
@@ -117,10 +120,21 @@ def train_members(
     fences = [take_fence(files, work.member_folder(part)) for part in parts]
     checkpoints = [Checkpoints(files, fence.folder, fence) for fence in fences]
     views = [views_of(part) for part in parts]
-    fit(work.recipe, parts, work.lesson, views, checkpoints=checkpoints, run=run)
+    initial = _initial_weights(work, parts)
+    fit(work.recipe, parts, work.lesson, views, checkpoints=checkpoints, run=run, initial=initial)
     for part, fence, of_part in zip(parts, fences, checkpoints, strict=True):
         last = final_checkpoint(of_part, part)
         _finish(work, fence, last, run)
+
+
+def _initial_weights(work: Work, parts: Sequence[Part]) -> list[Mapping[str, Tensor]]:
+    """Return the states that members begin with, if those are an ensemble's."""
+    if not work.recipe.initial_ensemble:
+        return []
+    recipe, store = work.recipe, work.store
+    named_ensemble(recipe, "initial_ensemble", recipe.initial_ensemble, work.dataset, store)
+    members = store.load(recipe.initial_ensemble).members
+    return [members[part.index].state_dict() for part in parts]
 
 
 def _finish(work: Work, fence: Fence, last: Checkpoint, run: Run) -> None:

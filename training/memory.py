@@ -2,7 +2,7 @@
 
 The order of retreat when it does not fit: fewer together, then one by one, then activations
 computed twice, then batches in pieces of at least 64 pictures, which changes what BatchNorm sees
-and is therefore last.
+and is therefore last. Members that learn together cannot be fewer, so they begin with the third.
 """
 
 import math
@@ -35,10 +35,10 @@ class MemoryPlan:
 
     Attributes:
         device: kind of device.
-        together: networks in training at the same moment.
-        side_by_side: whether those are one network with grouped convolutions; else each has a
-            thread of its own.
-        threads: CPU threads of each network; 0 on a GPU.
+        together: networks whose activations are there at the same moment.
+        side_by_side: whether networks take each step together, on a GPU as one with grouped
+            convolutions; else each has a thread of its own.
+        threads: CPU threads of each network, or of all that are side by side; 0 on a GPU.
         batch_size: the recipe's.
         micro_batch: most pictures of a batch that go through a network at once.
         recompute: whether activations inside blocks are computed twice instead of kept.
@@ -73,7 +73,9 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         how = "side by side" if self.side_by_side else "one by one"
-        if self.threads and self.together > 1:
+        if self.threads and self.side_by_side:
+            how = f"at once, coupled, on {self.threads} thread{'s' * (self.threads > 1)}"
+        elif self.threads and self.together > 1:
             how = f"at once, {self.threads} thread{'s' * (self.threads > 1)} each"
         extra = ", activations computed twice" if self.recompute else ""
         answers = f" (teachers' answers {_mib(self.answers_bytes)})" if self.answers_bytes else ""
@@ -113,14 +115,18 @@ def plan_memory(
     """
     cores = torch.get_num_threads()
     on_cpu = device.type == "cpu"
-    most = min(networks, cores) if on_cpu else networks
+    coupled = recipe.is_coupled
+    most = min(networks, cores) if on_cpu and not coupled else networks
+    if coupled:  # the weights of all are there, however many activations are
+        weights, _ = training_bytes(recipe.student, size, classes, recipe.precision, False)
+        shared_bytes += int(networks * (1 + _CHECKPOINT_SHARE) * weights)
     first = MemoryPlan(
         device=device.type,
         together=most,
-        side_by_side=not on_cpu and most > 1,
+        side_by_side=coupled or (not on_cpu and most > 1),
         # Decided once by the recipe and the machine, so that a member that is resumed alone is
         # computed as it was beside others: the number of threads changes the last bits.
-        threads=max(1, cores // most) if on_cpu else 0,
+        threads=(cores if coupled else max(1, cores // most)) if on_cpu else 0,
         batch_size=recipe.batch_size,
         micro_batch=recipe.batch_size,
         recompute=False,
@@ -131,13 +137,14 @@ def plan_memory(
         limit_bytes=memory_of(device) if limit_bytes is None else limit_bytes,
     )
     plan: MemoryPlan | None = None
-    for candidate in _retreat(first):
-        plan = _filled(candidate, recipe.student, size, classes)
+    for candidate in _retreat(first, recipe):
+        plan = _filled(candidate, recipe, size, classes)
         if plan.peak_bytes <= plan.limit_bytes:
             return plan
     smallest = plan.peak_bytes if plan else 0
+    what = f"{networks} coupled {recipe.student} need" if coupled else f"one {recipe.student} needs"
     raise NotEnoughMemory(
-        f"one {recipe.student} needs {smallest:,} bytes even with activations computed twice"
+        f"{what} {smallest:,} bytes even with activations computed twice"
         f" and {plan.micro_batch if plan else 0} pictures at a time;"
         f" the limit is {first.limit_bytes:,}"
     )
@@ -145,20 +152,22 @@ def plan_memory(
 
 def smaller_plan(plan: MemoryPlan, recipe: Recipe, size: int, classes: int) -> MemoryPlan | None:
     """Return the next plan in the order of retreat, or none if there is none."""
-    for candidate in _retreat(plan):
+    for candidate in _retreat(plan, recipe):
         if candidate != plan:
-            return _filled(candidate, recipe.student, size, classes)
+            return _filled(candidate, recipe, size, classes)
     return None
 
 
-def _retreat(plan: MemoryPlan) -> Iterator[MemoryPlan]:
+def _retreat(plan: MemoryPlan, recipe: Recipe) -> Iterator[MemoryPlan]:
     yield plan
     together = plan.together
-    while together > 1:
+    while together > 1 and not recipe.is_coupled:
         together = (together + 1) // 2
         plan = replace(plan, together=together, side_by_side=plan.side_by_side and together > 1)
         yield plan
     if not plan.recompute:
+        if recipe.is_coupled and plan.threads:  # ``training.apart`` computes one a thread again
+            plan = replace(plan, together=min(plan.together, plan.threads))
         plan = replace(plan, recompute=True)
         yield plan
     batch, pieces = plan.batch_size, 2
@@ -170,10 +179,13 @@ def _retreat(plan: MemoryPlan) -> Iterator[MemoryPlan]:
         pieces *= 2
 
 
-def _filled(plan: MemoryPlan, network: str, size: int, classes: int) -> MemoryPlan:
-    weights, activations = training_bytes(network, size, classes, plan.precision, plan.recompute)
-    each = (1 + _CHECKPOINT_SHARE) * weights + _MARGIN * plan.micro_batch * activations
-    each += _FIXED_BYTES
+def _filled(plan: MemoryPlan, recipe: Recipe, size: int, classes: int) -> MemoryPlan:
+    # Apart, a network is computed again as a whole, so then it has all of its activations.
+    by_blocks = plan.recompute and not (recipe.is_coupled and plan.threads)
+    weights, activations = training_bytes(recipe.student, size, classes, plan.precision, by_blocks)
+    each = _MARGIN * plan.micro_batch * activations + _FIXED_BYTES
+    if not recipe.is_coupled:
+        each += (1 + _CHECKPOINT_SHARE) * weights
     return replace(plan, each_bytes=int(each))
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 
 from models.ensemble import Normalisation
-from training.fit import build_optimisers, side_by_side
+from training.fit import side_by_side
 from training.losses import cross_entropy
 from training.memory import MemoryPlan
+from training.optimisers import build_optimisers
 from training.progress import Part
 from training.recipe import Recipe
 
@@ -22,12 +23,13 @@ def faster_of(plan: MemoryPlan, recipe: Recipe, *, size: int, classes: int) -> M
     """Return the plan, or the same one by one if that turns out to be faster.
 
     Args:
-        plan: of networks side by side; any other comes back as it is.
+        plan: of networks side by side; any other, and that of members that learn together, comes
+            back as it is.
         recipe: how they are trained.
         size: of the pictures, in pixels.
         classes: number of classes.
     """
-    if not plan.side_by_side:
+    if not plan.side_by_side or recipe.is_coupled:
         return plan
     device = torch.device(plan.device)
     batch = min(plan.micro_batch, recipe.batch_size)

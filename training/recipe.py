@@ -85,8 +85,10 @@ class Recipe:
         muon_weight_decay: Muon's, decoupled.
         schedule: ``constant``, or ``one_cycle``: linear warm-up over the first fifth of all steps
             and cosine down to zero (Smith & Topin 2018).
-        initialisation: ``he`` (He et al. 2015), or ``dirac``: 3x3 convolutions begin by passing
-            their input on (Zagoruyko & Komodakis 2017, "DiracNets").
+        initial_ensemble: id of a finished ensemble whose members' weights the members begin with;
+            empty for fresh ones.
+        initialisation: of fresh weights: ``he`` (He et al. 2015), or ``dirac``: 3x3 convolutions
+            begin by passing their input on (Zagoruyko & Komodakis 2017, "DiracNets").
         distillation_loss: ``kl``, ``dkd`` or ``standardised_kl``; see ``training.losses``.
         temperature: T of the softened softmax (Hinton et al. 2015).
         temperature_spread: members have temperatures from T/spread to T·spread.
@@ -95,6 +97,9 @@ class Recipe:
         distillation_schedule: ``constant``, or ``fading``: λ falls linearly to zero with the last
             step. A teacher saves students most of the way and holds those back that could get
             beyond it (Cho & Hariharan 2019, "On the Efficacy of Knowledge Distillation", 4.3).
+        pooled_weight: w; a member's loss is (1-w)·its own + w·that of the members' average (Webb et
+            al. 2021). Above 0 members are coupled: they learn together, from the same views, and
+            none is trained without the others.
         label_smoothing: share of the label spread over all classes (Szegedy et al. 2016).
         augmentation: one of ``AUGMENTATIONS``.
         precision: ``bf16`` runs convolutions in bfloat16 and keeps weights in fp32.
@@ -120,6 +125,7 @@ class Recipe:
     weight_decay: float = 5e-4
     muon_weight_decay: float = 2e-2
     schedule: Schedule = "one_cycle"
+    initial_ensemble: str = ""
     initialisation: Initialisation = "he"
     distillation_loss: DistillationLoss = "dkd"
     temperature: float = 4.0
@@ -127,6 +133,7 @@ class Recipe:
     distillation_weight: float = 0.5
     distillation_weight_spread: float = 0.0
     distillation_schedule: DistillationSchedule = "constant"
+    pooled_weight: float = 0.0
     label_smoothing: float = 0.0
     augmentation: str = "crop_flip"
     precision: Precision = "bf16"
@@ -162,6 +169,20 @@ class Recipe:
         """Views of each picture that teachers answer once: none where fresh ones are less work."""
         fresh = self.epochs * self.members / max(1, len(self.teacher))
         return self.teacher_views if self.teacher_views <= fresh else 0
+
+    @property
+    def ensembles(self) -> list[tuple[str, str]]:
+        """The finished ensembles that it builds on: the field that names each, and its id."""
+        taught_by = [each for each in self.teacher if isinstance(each, EnsembleTeacher)]
+        named = [("teacher.ensemble", teacher.ensemble) for teacher in taught_by]
+        if self.initial_ensemble:
+            named.append(("initial_ensemble", self.initial_ensemble))
+        return named
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether members learn together, so that none is trained without the others."""
+        return self.pooled_weight > 0
 
     def teacher_of(self, index: int) -> int | None:
         """Return which teacher a member has; none in a plain deep ensemble."""
@@ -219,6 +240,8 @@ def teacher_recipe(recipe: Recipe, teacher: TrainedTeacher) -> Recipe:
         distillation_weight=0.0,
         distillation_weight_spread=0.0,
         distillation_schedule="constant",
+        initial_ensemble="",
+        pooled_weight=0.0,
         seed=teacher.seed,
         promote="never",
     )

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from models.errors import FieldProblem, InvalidRecipe
-from models.names import is_network, network_names
+from models.names import ID_PATTERN, is_network, network_names
 from training.bounds import BOUNDS
 from training.recipe import (
     AUGMENTATIONS,
@@ -65,6 +65,8 @@ def _bad_choices(recipe: Recipe) -> Iterator[FieldProblem]:
     for field, network in [("student", recipe.student), *taught_by]:
         if not is_network(network):
             yield FieldProblem(field, f"{network!r} is none of {', '.join(network_names())}")
+    if recipe.initial_ensemble and not re.fullmatch(ID_PATTERN, recipe.initial_ensemble):
+        yield FieldProblem("initial_ensemble", f"{recipe.initial_ensemble!r} is no ensemble's id")
     for field, name in (("name", recipe.name or "unnamed"), ("dataset", recipe.dataset)):
         if not re.fullmatch(NAME_PATTERN, name):
             reason = "letters, digits, '.', '_' and '-', starting with a letter or digit"
@@ -86,6 +88,11 @@ def _contradictions(recipe: Recipe) -> Iterator[FieldProblem]:
     # One that is out of bounds by itself is told by those.
     if 0 <= weight <= 1 and 0 <= spread <= 0.5 and not spread <= weight <= 1 - spread:
         yield FieldProblem("distillation_weight_spread", "leads to weights outside 0 to 1")
+    if recipe.is_coupled and recipe.members == 1:
+        yield FieldProblem("pooled_weight", "one member has no others to learn with")
+    if recipe.is_coupled and recipe.distillation_loss == "standardised_kl" and recipe.teacher:
+        reason = "standardised_kl leaves members a scale of their own, so they cannot be averaged"
+        yield FieldProblem("pooled_weight", reason)
 
 
 def _trained(recipe: Recipe) -> Iterator[tuple[str, TrainedTeacher]]:

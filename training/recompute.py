@@ -30,7 +30,7 @@ def recompute_blocks(network: ResNet) -> Callable[[Tensor], Tensor]:
 
 def _again(block: nn.Module, x: Tensor) -> Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _without_counting(block)
+        return nullcontext(), without_counting(block)
 
     result: Tensor = checkpoint(
         block, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
@@ -39,7 +39,7 @@ def _again(block: nn.Module, x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _without_counting(block: nn.Module) -> Iterator[None]:
+def without_counting(block: nn.Module) -> Iterator[None]:
     """Let BatchNorm count the batch in copies: the first pass has counted it already."""
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     counted = [dict(norm.named_buffers()) for norm in norms]

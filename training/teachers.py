@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from models.artefacts import FileRecord, read_json, read_network, write_json, write_tensors
-from models.errors import CorruptArtefact, EnsembleNotFound, FieldProblem, InvalidRecipe
+from models.errors import CorruptArtefact
 from models.resnet import ResNet
 from models.store import Store
 from training.checkpoints import Checkpoint, Checkpoints, epoch_to_dict
 from training.datasets import Dataset
-from training.feasible import check_ensemble_teacher
+from training.feasible import named_ensemble
 from training.fencing import take_fence
 from training.fit import Lesson, Run, fit
 from training.progress import EpochDone, Part, PartKept
@@ -149,18 +149,8 @@ def ensemble_teacher(
             pictures that this recipe validates on.
         CorruptArtefact: a file of it is damaged.
     """
-    try:
-        ensemble = store.load(teacher.ensemble).to(device)
-    except EnsembleNotFound as error:
-        raise InvalidRecipe([FieldProblem("teacher.ensemble", str(error))]) from error
-    manifest = ensemble.manifest
-    check_ensemble_teacher(
-        manifest,
-        dataset.name,
-        dataset.classes,
-        has_own_validation=dataset.validation is not None,
-        validation_fraction=recipe.validation_fraction,
-    )
+    manifest = named_ensemble(recipe, "teacher.ensemble", teacher.ensemble, dataset, store)
+    ensemble = store.load(manifest.id).to(device)
 
     @torch.no_grad()  # not inference_mode, whose tensors autograd refuses to keep
     def teach(images: Tensor) -> Tensor:

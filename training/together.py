@@ -50,12 +50,17 @@ def do_together(
         work: what they are part of.
         claim: asked before one is begun.
         is_done: whether its result is in the store.
-        do: trains a group side by side; only ever one if the plan is not side by side.
+        do: trains a group side by side; only ever one if the plan is not side by side, and all of
+            them if the recipe couples them.
 
     Raises:
         NotEnoughMemory: memory ran out and there is no smaller plan.
     """
     ours: set[Part] = set()
+    if recipe.is_coupled:
+        if not all(map(claim, parts)):  # in this order for every worker, so one gets them all
+            return
+        ours.update(parts)
     while _ran_out(parts, recipe, plan, work.run, ours, claim=claim, is_done=is_done, do=do):
         # Here, and not where the error was caught, nothing refers to its tensors any more.
         gc.collect()
@@ -87,6 +92,9 @@ def _ran_out(
 
     def next_group() -> list[Part]:
         group: list[Part] = []
+        if recipe.is_coupled:  # once finished, any of them is found finished, and so are all
+            group, pending[:] = pending[:], []
+            return [] if all(map(is_done, group)) else group
         with one_takes:
             while pending and len(group) < (plan.together if plan.side_by_side else 1):
                 part = pending.pop(0)

@@ -18,7 +18,6 @@ from app.service import ServiceDependency
 from app.tasks import enqueue
 from models.errors import TooBusy
 from training.feasible import check_against_data
-from training.recipe import EnsembleTeacher
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=JsonRoute)
 _log = logging.getLogger(__name__)
@@ -36,8 +35,7 @@ def distill(
 ) -> Job:
     """Ask for an ensemble. Every field has a default; `{}` is a valid recipe."""
     recipe = recipe_request.to_recipe()
-    teachers = [each for each in recipe.teacher if isinstance(each, EnsembleTeacher)]
-    check_against_data(recipe, teachers, service.settings.data, service.store)
+    check_against_data(recipe, service.settings.data, service.store)
     limit = service.settings.max_unfinished_jobs
     job, new = service.jobs.accept(recipe, idempotency_key, limit, id_of(request.scope))
     response.headers["Location"] = f"/jobs/{job.id}"

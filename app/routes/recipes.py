@@ -9,7 +9,7 @@ from app.routes.responses import problems
 from app.schemas import JobPlan, Preset, PresetList
 from app.service import ServiceDependency
 from training.feasible import check_against_data
-from training.recipe import PRESETS, EnsembleTeacher
+from training.recipe import PRESETS
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
@@ -26,6 +26,5 @@ async def presets() -> PresetList:
 def plan(recipe_request: RecipeRequest, service: ServiceDependency) -> JobPlan:
     """Say what a job would take, and refuse what `POST /jobs/distill` would; nothing is kept."""
     recipe, settings = recipe_request.to_recipe(), service.settings
-    teachers = [each for each in recipe.teacher if isinstance(each, EnsembleTeacher)]
-    check_against_data(recipe, teachers, settings.data, service.store)
+    check_against_data(recipe, settings.data, service.store)
     return forecast(recipe, service.jobs, service.store, settings.data, settings.memory_limit_bytes)
