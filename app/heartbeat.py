@@ -83,7 +83,8 @@ class Heartbeat:
         try:
             if self._holds():
                 self._write()
-            for lease in self._leases.values():
+            # The last first: who wants several asks in order, and gets all of them or none.
+            for lease in reversed(self._leases.values()):
                 with suppress(LockError):  # it may have passed on, while this process was held up
                     lease.release()
             self._jobs.pieces.leave(self._id, self.worker, in_order=in_order)

@@ -212,7 +212,10 @@ def main() -> None:
     if plan.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {plan.core})
     gc.disable()  # nothing here refers to itself, and a pause would be taken for the server's
-    print(json.dumps(asdict(_run_fast(plan))))
+    outcome = json.dumps(asdict(_run_fast(plan))).encode()
+    # Through a buffer: what is unbuffered, as by PYTHONUNBUFFERED, may be written in part.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+        stdout.write(outcome)
 
 
 def _run_fast(plan: Plan) -> Outcome:

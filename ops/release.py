@@ -138,7 +138,8 @@ def make_last(chain: Sequence[Recipe], data: Path, store: Store) -> EnsembleMani
     *before, recipe = chain
     for made in store.ensembles():
         found = recipe_from_dict(made.recipe)
-        if replace(found, name=recipe.name, teacher=(), initial_ensemble="") == recipe:
+        alike = replace(found, name=recipe.name, teacher=(), initial_ensemble="") == recipe
+        if alike and bool(found.ensembles) == bool(before):
             return _kept(made, recipe, store)
     if before:
         recipe = built_on(make_last(before, data, store), recipe)

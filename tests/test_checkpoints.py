@@ -10,6 +10,7 @@ import torch
 
 from models.files import Files
 from training.checkpoints import Checkpoint, Checkpoints, common_checkpoint
+from training.fencing import take_fence
 from training.progress import EpochDone, Part
 
 MEMBER = Part("member", 3)
@@ -168,6 +169,15 @@ def test_the_newest_epoch_that_all_have_is_common(
     found = common_checkpoint(beside(tmp_path, first, second), TWO)
     assert [len(one.curve) for one in found or []] == ([common] * 2 if common else [])
     assert not caplog.records
+
+
+def test_an_epoch_that_was_done_twice_pushes_out_no_other(tmp_path: Path) -> None:
+    first, second = beside(tmp_path, 4, 4)
+    for _ in range(2):  # each time interrupted before the second network's was written
+        first = Checkpoints(Files(tmp_path), str(TWO[0]), take_fence(Files(tmp_path), str(TWO[0])))
+        first.save(after(5))
+    found = common_checkpoint([first, second], TWO)
+    assert [len(one.curve) for one in found or []] == [4, 4]
 
 
 def test_without_an_epoch_that_all_have_there_is_none_and_it_is_said(

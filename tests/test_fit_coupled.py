@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from models.errors import JobCancelled
-from models.resnet import build_network
+from models.resnet import ResNet, build_network, unstack
 from tests.lessons import (
     LESSON,
     MEMBERS,
@@ -21,8 +22,10 @@ from tests.lessons import (
     stopping_after,
     train_together,
 )
-from training.apart import Apart
+from tests.tiny import go_on
 from training.fit import side_by_side
+from training.member_threads import MemberThreads
+from training.progress import Check
 from training.views import Batch, FreshViews
 
 COUPLED = replace(THREE_EPOCHS, members=3, pooled_weight=0.5)
@@ -53,7 +56,7 @@ shown: list[Tensor] = []
 
 def test_members_see_the_same_pictures_and_stay_different(tmp_path: Path) -> None:
     shown.clear()
-    views = [Seen(LESSON.train, "crop_flip", None)] * 3
+    views = [Seen(LESSON.train, "crop_flip", None) for _ in MEMBERS]  # as of three teachers
     trained = train_together(tmp_path, COUPLED, MEMBERS, views=views)
     assert len(shown) == 3 * 6, "six steps"
     for step in range(0, len(shown), 3):
@@ -99,18 +102,30 @@ def test_activations_computed_twice_lead_to_the_same_bits(precision: str, tmp_pa
     assert all(map(same, once, twice))
 
 
-def test_run_apart_they_compute_what_they_do_side_by_side() -> None:
+def networks() -> tuple[ResNet, ResNet]:
+    """Return three members side by side, twice the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = build_network("resnet8", 4, members=3).train()
-        other = build_network("resnet8", 4, members=3).train()
-    other.load_state_dict(network.state_dict())
-    forward = Apart(network, lambda: build_network("resnet8", 4), recompute=False)
+        one, other = (build_network("resnet8", 4, members=3).train() for _ in range(2))
+    other.load_state_dict(one.state_dict())
+    return one, other
+
+
+def in_threads(network: ResNet, *, recompute: bool = False, check: Check = go_on) -> MemberThreads:
+    return MemberThreads(
+        network, partial(build_network, "resnet8", 4), check=check, at_once=2, recompute=recompute
+    )
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_in_threads_they_compute_what_they_do_side_by_side(recompute: bool) -> None:
+    network, other = networks()
+    forward = in_threads(network, recompute=recompute)
     gradient = torch.randn(6, 12, generator=torch.Generator().manual_seed(1))
     apart, beside = forward(PICTURES), other(PICTURES)
     torch.testing.assert_close(apart, beside, atol=1e-4, rtol=1e-4)
-    apart.backward(gradient)  # type: ignore[no-untyped-call]
-    beside.backward(gradient)
+    for logits in (apart, beside):
+        logits.backward(gradient)
     of_beside = dict(other.named_parameters())
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(
@@ -118,12 +133,73 @@ def test_run_apart_they_compute_what_they_do_side_by_side() -> None:
         )
     assert furthest(network.state_dict(), other.state_dict()) < 1e-4, "statistics"
     with torch.inference_mode():
-        apart, beside = forward(PICTURES), other(PICTURES)
         network.eval(), other.eval()
-        torch.testing.assert_close(
-            forward(PICTURES), other(PICTURES), atol=1e-4, rtol=1e-4, msg="evaluated"
-        )
+        torch.testing.assert_close(forward(PICTURES), other(PICTURES), atol=1e-4, rtol=1e-4)
     assert torch.get_num_threads() == 2
+
+
+def test_threads_compute_in_the_precision_of_who_asks() -> None:
+    forward = in_threads(networks()[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert forward(PICTURES).dtype == torch.bfloat16
+    assert forward(PICTURES).dtype == torch.float32
+
+
+def test_between_two_members_of_one_step_the_work_may_end() -> None:
+    forward = in_threads(networks()[0], check=stopping_after(1))
+    with pytest.raises(JobCancelled):
+        forward(PICTURES)
+
+
+def test_a_step_follows_the_gradient_of_the_average_m_times_over(tmp_path: Path) -> None:
+    recipe = replace(
+        replace(COUPLED, epochs=1, batch_size=40, augmentation="none", pooled_weight=0.75),
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        schedule="constant",
+        learning_rate=0.1,
+    )
+    stepped = train_together(tmp_path, recipe, MEMBERS)
+    network = side_by_side(recipe, MEMBERS, 4).train()
+    pictures, labels = LESSON.normalisation(LESSON.train.images), LESSON.train.labels
+    of_members = network(pictures.repeat(1, 3, 1, 1)).unflatten(1, (3, 4)).transpose(0, 1)
+    pooled = -of_members.softmax(dim=-1).mean(dim=0)[torch.arange(40), labels].log().mean()
+    own = torch.stack([cross_entropy(logits, labels) for logits in of_members]).sum()
+    (0.25 * own + 0.75 * 3 * pooled).backward()
+    parameters = dict(network.named_parameters())
+    with torch.no_grad():
+        after = {
+            name: each - 0.1 * each.grad
+            for name, each in parameters.items()
+            if each.grad is not None
+        }
+    for member, begun, expected in zip(
+        stepped, unstack(parameters, 3), unstack(after, 3), strict=True
+    ):
+        reached = {name: member.weights[name] for name in expected}
+        assert furthest(reached, expected) < 5e-4  # rounding
+        assert furthest(reached, begun) > 3e-3
+
+
+def test_pieces_of_a_batch_are_seen_by_all_and_add_up(tmp_path: Path) -> None:
+    recipe = replace(COUPLED, epochs=1, batch_size=40)
+    run = replace(QUIET, micro_batch=20, recompute=True, at_once=1)
+    members = train_together(tmp_path, recipe, MEMBERS, run=run)
+    assert [member.weights["stem.1.num_batches_tracked"].item() for member in members] == [2, 2, 2]
+    assert len({member.curve[0].train_loss for member in members}) == 3
+
+
+def test_a_teacher_answers_what_all_of_them_see_once(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def teach(images: Tensor) -> Tensor:
+        asked.append(len(images))
+        return torch.zeros(len(images), 4)
+
+    views = [FreshViews(LESSON.train, "crop_flip", teach)] * 3
+    train_together(tmp_path, COUPLED, MEMBERS, views=views)
+    assert asked == [16] * 6, "six steps"
 
 
 def test_members_begin_with_the_weights_they_are_given(tmp_path: Path) -> None:

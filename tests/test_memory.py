@@ -1,5 +1,6 @@
 """The memory plan keeps its limit, gives way in a stated order, and knows what training takes."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -112,29 +113,39 @@ def of_coupled(device: torch.device) -> list[MemoryPlan]:
     return plans
 
 
-def test_coupled_members_are_never_fewer_and_give_way_by_computing_twice() -> None:
+@pytest.fixture
+def cores(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Give this process so many threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        on_cpu, on_gpu = of_coupled(CPU), of_coupled(GPU)
-    finally:
-        torch.set_num_threads(before)
-    for plans, held in ((on_cpu, 2), (on_gpu, 8)):  # on a CPU, one of each thread's members
-        steps = [(each.together, each.recompute, each.micro_batch) for each in plans]
-        assert steps == [(8, False, 256), (held, True, 256), (held, True, 128), (held, True, 64)]
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("cores", [2, 16], indirect=True)
+def test_coupled_members_are_never_fewer_and_give_way_by_computing_twice(cores: int) -> None:
+    on_cpu = [8, 2, 1, 1, 1] if cores == 2 else [8, 8, 4, 2, 1, 1, 1]  # whose activations are held
+    for plans, together in ((of_coupled(CPU), on_cpu), (of_coupled(GPU), [8, 8, 8, 8])):
+        assert [each.together for each in plans] == together
         assert all(each.side_by_side for each in plans)
+        assert [each.recompute for each in plans] == [False] + [True] * (len(plans) - 1)
+        assert [each.micro_batch for each in plans[-3:]] == [256, 128, 64]
         needs = [each.peak_bytes for each in plans]
         assert needs == sorted(needs, reverse=True)
+    smallest = of_coupled(CPU)[-1].peak_bytes
     with pytest.raises(NotEnoughMemory, match="8 coupled resnet20x2 need "):
-        plan(COUPLED, limit=on_cpu[-1].peak_bytes // 2)
+        plan(COUPLED, limit=smallest // 2)
 
 
-def test_computing_twice_coupled_members_add_little_more_than_their_weights() -> None:
-    one = plan(COUPLED, networks=2).peak_bytes
-    weights, _ = training_bytes("resnet20x2", 32, 10, "fp32", recompute=False)
-    ten = smaller_plan(plan(COUPLED, networks=10), COUPLED, 32, 10)
+@pytest.mark.parametrize("cores", [2], indirect=True)
+def test_computing_twice_coupled_members_add_little_more_than_their_weights(cores: int) -> None:
+    two, ten = (
+        smaller_plan(plan(COUPLED, networks=networks), COUPLED, 32, 10) for networks in (cores, 10)
+    )
+    assert two is not None
     assert ten is not None
-    assert ten.peak_bytes < one + 8 * 3 * weights
+    weights, _ = training_bytes("resnet20x2", 32, 10, "fp32", recompute=False)
+    assert ten.peak_bytes < two.peak_bytes + 8 * 3 * weights
 
 
 # The limit.

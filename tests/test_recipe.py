@@ -154,6 +154,15 @@ def test_a_data_set_must_have_a_name_and_an_ensemble_need_not() -> None:
     check_recipe(Recipe(name=""))
 
 
+def test_members_cannot_be_coupled_with_nobody_or_on_scales_of_their_own() -> None:
+    assert bad_fields(Recipe(pooled_weight=0.5, members=1)) == ["pooled_weight"]
+    assert bad_fields(Recipe(pooled_weight=0.5, distillation_loss="standardised_kl")) == [
+        "pooled_weight"
+    ]
+    untaught = Recipe(pooled_weight=0.5, distillation_loss="standardised_kl", teacher=())
+    check_recipe(untaught)
+
+
 def test_nesterov_without_momentum_is_refused() -> None:
     assert bad_fields(Recipe(nesterov=True, momentum=0.0)) == ["momentum"]
     check_recipe(Recipe(nesterov=False, momentum=0.0))

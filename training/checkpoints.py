@@ -71,7 +71,10 @@ class Checkpoints:
         curve = [epoch_to_dict(epoch) for epoch in checkpoint.curve]
         manifest = {"tensors": asdict(record), "curve": curve}
         write_json(self._files, f"{self._folder}/{name}.json", manifest)
-        for outdated in self._names()[:-KEPT]:
+        # By epochs and not by files: one that was done twice is one, or nothing would be left that
+        # networks side by side have in common.
+        kept = sorted({_epoch(name) for name in self._names()})[-KEPT:]
+        for outdated in (name for name in self._names() if _epoch(name) not in kept):
             self._files.delete(f"{self._folder}/{outdated}.json")
             self._files.delete(f"{self._folder}/{outdated}.safetensors")
 
@@ -83,7 +86,7 @@ class Checkpoints:
             at_most: no newer one than that of this epoch.
         """
         for name in reversed(self._names()):
-            if at_most is not None and name.partition(".")[0] > _name(at_most):
+            if at_most is not None and _epoch(name) > _name(at_most):
                 continue
             try:
                 manifest = read_json(self._files, f"{self._folder}/{name}.json")
@@ -104,6 +107,10 @@ class Checkpoints:
 
 def _name(epoch: int) -> str:
     return f"epoch-{epoch:05d}"
+
+
+def _epoch(name: str) -> str:
+    return name.partition(".")[0]  # behind it is the fence that it was written under
 
 
 def _with(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from models.ensemble import EnsembleManifest
 from models.store import Store
 from training.datasets import load_dataset
+from training.feasible import named_ensemble
 from training.fit import Run
 from training.footprint import training_device
 from training.heap import kept_heap
@@ -80,11 +81,13 @@ def distill(
         report(DataRead(done, total))
 
     dataset = load_dataset(recipe.dataset, data, store.files, progress=read)
+    for field, id_ in recipe.ensembles:  # now, not after hours of training a teacher
+        named_ensemble(recipe, field, id_, dataset, store)
     device = training_device()
     run = Run(device, Serial(report), check)
     work = prepare(recipe, dataset, store, name, run=run, limit_bytes=limit_bytes)
     report(work.planned())
-    plan = work.plan_members()  # now, not after hours of training a teacher
+    plan = work.plan_members()  # now, for the same reason
     _log.info("training %s: %s", recipe.display_name(), plan)
     report(MemoryPlanned(plan))
 

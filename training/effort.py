@@ -39,6 +39,8 @@ def planned_parts(
     for index in range(recipe.members):
         teacher_index = recipe.teacher_of(index)
         fresh = teacher_index is not None and not recipe.kept_views
+        # Coupled members see the same views, which a teacher answers once for all of them.
+        fresh = fresh and not (recipe.is_coupled and index >= len(recipe.teacher))
         extra = asked[teacher_index] if fresh and teacher_index is not None else 0.0
         part = Part("member", index)
         pieces.append(PlannedPart(part, recipe.student, recipe.epochs, per_epoch + extra))

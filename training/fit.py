@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from models.ensemble import Normalisation
 from models.errors import TrainingDiverged
 from models.resnet import ResNet, build_network, stack, unstack
-from training.apart import Apart
 from training.checkpoints import Checkpoint, Checkpoints, common_checkpoint, momentum_of, restore
 from training.datasets import Pictures
 from training.losses import cross_entropy, distillation_loss, pooled_cross_entropy
+from training.member_threads import MemberThreads
 from training.optimisers import build_optimisers, learning_rate_at
 from training.progress import BatchDone, Check, EpochDone, Part, PartDone, Report, Resumed
 from training.recipe import Recipe
@@ -58,6 +58,7 @@ class Run:
         micro_batch: most pictures of a batch that go through a network at once; none for all.
             BatchNorm then sees so many, and the step still averages over the whole batch.
         recompute: whether activations inside blocks are computed twice and not kept.
+        at_once: coupled networks that compute at the same moment, at most; none for all there are.
     """
 
     device: torch.device
@@ -65,6 +66,7 @@ class Run:
     check: Check
     micro_batch: int | None = None
     recompute: bool = False
+    at_once: int | None = None
 
 
 def fit(
@@ -119,10 +121,7 @@ def fit(
         for step in range(steps_per_epoch):
             run.check()
             rows = slice(step * recipe.batch_size, (step + 1) * recipe.batch_size)
-            batches = [
-                view.batch(order[rows], generator)
-                for view, order, generator in zip(views, orders, generators, strict=True)
-            ]
+            batches = _next_batches(recipe, views, [order[rows] for order in orders], generators)
             share = (epoch - 1 + step / steps_per_epoch) / recipe.epochs
             for optimiser, peak in optimisers:
                 optimiser.param_groups[0]["lr"] = peak * learning_rate_at(share, recipe)
@@ -133,7 +132,8 @@ def fit(
                     logits = _forward(forward, lesson.normalisation, micro)  # [m, n, k]
                 loss = _losses(recipe, parts, logits, micro, share)  # [m]
                 loss *= len(micro[0].labels) / recipe.batch_size
-                # Members share no weights, so each gets its own gradient.
+                # Members share no weights: each gets the gradient of its own loss, and m times
+                # its part of the average's, which is as large as that of its own on average.
                 loss.sum().backward()  # type: ignore[no-untyped-call]
                 total_loss += loss.detach()
             for optimiser, _ in optimisers:
@@ -213,7 +213,10 @@ def _forward_pass(
     """Return how the network's logits are computed: the result is the same but for rounding."""
     if recipe.is_coupled and run.device.type == "cpu":
         build = partial(build_network, recipe.student, lesson.classes)
-        return Apart(network, build, recompute=run.recompute)
+        at_once = run.at_once or network.members
+        return MemberThreads(
+            network, build, check=run.check, at_once=at_once, recompute=run.recompute
+        )
     return recompute_blocks(network) if run.recompute else network
 
 
@@ -222,6 +225,23 @@ def _pass_inputs_on(network: ResNet) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
             nn.init.dirac_(module.weight.data[: module.in_channels])
+
+
+def _next_batches(
+    recipe: Recipe,
+    views: Sequence[Views],
+    rows: Sequence[Tensor],
+    generators: Sequence[torch.Generator],
+) -> list[Batch]:
+    """Return each member's next batch; coupled members with the same teacher share one."""
+    if not recipe.is_coupled:
+        of_members = zip(views, rows, generators, strict=True)
+        return [view.batch(own, generator) for view, own, generator in of_members]
+    shared: dict[int, Batch] = {}
+    for view, of_member, generator in zip(views, rows, generators, strict=True):
+        if id(view) not in shared:
+            shared[id(view)] = view.batch(of_member, generator)
+    return [shared[id(view)] for view in views]
 
 
 def _forward(

@@ -126,7 +126,7 @@ def paces_of(
             epochs.setdefault(kind, []).extend(found)
     paces = []
     for (role, network), found in epochs.items():
-        usual, at_once = median(found), min(together, recipe.members) if role == "member" else 1
+        usual, at_once = median(found), recipe.at_once(together) if role == "member" else 1
         paces.append(
             Pace(
                 job=job,
@@ -171,7 +171,7 @@ def estimate(
     if not paces:
         return None
     left = [planned for planned in parts if planned.part not in done]
-    at_once = min(together, recipe.members)
+    at_once = recipe.at_once(together)
     # The last of them may be fewer, and take as long: a core that is free helps none of them.
     rounds = math.ceil(recipe.members / at_once)
     seconds, used, scaled = 0.0, [], []

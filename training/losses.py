@@ -29,15 +29,17 @@ def pooled_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the average of the members' softmax, averaged over the pictures.
 
     -log (1/m Σ_m p_m) at the label, with p_m = softmax(logits_m): the loss of the answer that is
-    served. A member's gradient is that of its own cross-entropy times its share of the probability
-    that all of them give the label, so members divide the pictures among themselves (Webb et al.
-    2021, "To Ensemble or Not Ensemble: When Does End-To-End Training Fail?", for averages).
+    served, against labels that are not smoothed. A member's gradient is that of its own
+    cross-entropy times its share of the probability that all of them give the label, so members
+    divide the pictures among themselves (Webb et al. 2021, "To Ensemble or Not Ensemble: When Does
+    End-To-End Training Fail?", for averages).
 
     Args:
         logits: of every member for the same pictures, float [m, n, k].
         labels: int64 [n].
     """
-    of_label = logits.log_softmax(dim=-1)[:, torch.arange(len(labels)), labels]  # [m, n]
+    pictures = torch.arange(len(labels), device=labels.device)
+    of_label = logits.log_softmax(dim=-1)[:, pictures, labels]  # [m, n]
     return math.log(len(logits)) - of_label.logsumexp(dim=0).mean()
 
 

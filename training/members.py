@@ -13,7 +13,6 @@ from models.errors import CorruptArtefact
 from models.resnet import ResNet, build_network
 from training.calibration import fit_temperature
 from training.checkpoints import Checkpoint, Checkpoints, epoch_to_dict
-from training.feasible import named_ensemble
 from training.fencing import Fence, take_fence
 from training.fit import Run, fit, predict
 from training.progress import EpochDone, Part
@@ -110,8 +109,7 @@ def train_members(
     """Train members side by side and leave each as finished.
 
     Raises:
-        InvalidRecipe: members cannot begin with the ensemble that the recipe names.
-        CorruptArtefact: that ensemble is damaged.
+        CorruptArtefact: the ensemble that members begin with is damaged.
         TrainingDiverged: see ``fit``.
         StoreFull: no space left.
         Stopped: from ``check``, or another process has taken a member over.
@@ -131,9 +129,7 @@ def _initial_weights(work: Work, parts: Sequence[Part]) -> list[Mapping[str, Ten
     """Return the states that members begin with, if those are an ensemble's."""
     if not work.recipe.initial_ensemble:
         return []
-    recipe, store = work.recipe, work.store
-    named_ensemble(recipe, "initial_ensemble", recipe.initial_ensemble, work.dataset, store)
-    members = store.load(recipe.initial_ensemble).members
+    members = work.store.load(work.recipe.initial_ensemble).members
     return [members[part.index].state_dict() for part in parts]
 
 

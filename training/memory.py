@@ -2,7 +2,8 @@
 
 The order of retreat when it does not fit: fewer together, then one by one, then activations
 computed twice, then batches in pieces of at least 64 pictures, which changes what BatchNorm sees
-and is therefore last. Members that learn together cannot be fewer, so they begin with the third.
+and is therefore last. Members that learn together cannot be fewer: their activations are computed
+twice first and then, on a CPU, by fewer threads.
 """
 
 import math
@@ -64,7 +65,7 @@ class MemoryPlan:
 
     @property
     def peak_bytes(self) -> int:
-        """The most memory that is expected to be used; the number of members is no part of it."""
+        """The most memory that is expected to be used; only coupled members add to it."""
         return self.shared_bytes + self.together * self.each_bytes
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,9 +167,12 @@ def _retreat(plan: MemoryPlan, recipe: Recipe) -> Iterator[MemoryPlan]:
         plan = replace(plan, together=together, side_by_side=plan.side_by_side and together > 1)
         yield plan
     if not plan.recompute:
-        if recipe.is_coupled and plan.threads:  # ``training.apart`` computes one a thread again
-            plan = replace(plan, together=min(plan.together, plan.threads))
         plan = replace(plan, recompute=True)
+        if recipe.is_coupled and plan.threads:  # those that compute, see ``member_threads``
+            plan = replace(plan, together=min(plan.together, plan.threads))
+        yield plan
+    while plan.together > 1 and recipe.is_coupled and plan.threads:
+        plan = replace(plan, together=(plan.together + 1) // 2)
         yield plan
     batch, pieces = plan.batch_size, 2
     while batch // pieces >= SMALLEST_MICRO_BATCH:  # of even pieces, this is the smallest
@@ -180,7 +184,7 @@ def _retreat(plan: MemoryPlan, recipe: Recipe) -> Iterator[MemoryPlan]:
 
 
 def _filled(plan: MemoryPlan, recipe: Recipe, size: int, classes: int) -> MemoryPlan:
-    # Apart, a network is computed again as a whole, so then it has all of its activations.
+    # In a thread of its own a network is computed again as a whole, so it has all activations.
     by_blocks = plan.recompute and not (recipe.is_coupled and plan.threads)
     weights, activations = training_bytes(recipe.student, size, classes, plan.precision, by_blocks)
     each = _MARGIN * plan.micro_batch * activations + _FIXED_BYTES

@@ -97,9 +97,9 @@ class Recipe:
         distillation_schedule: ``constant``, or ``fading``: λ falls linearly to zero with the last
             step. A teacher saves students most of the way and holds those back that could get
             beyond it (Cho & Hariharan 2019, "On the Efficacy of Knowledge Distillation", 4.3).
-        pooled_weight: w; a member's loss is (1-w)·its own + w·that of the members' average (Webb et
-            al. 2021). Above 0 members are coupled: they learn together, from the same views, and
-            none is trained without the others.
+        pooled_weight: w; the loss is (1-w)·the sum of the m members' own + w·m·the cross-entropy of
+            their average (Webb et al. 2021), whose labels are never smoothed. Above 0 members are
+            coupled: they learn together, from the same views, and none is trained alone.
         label_smoothing: share of the label spread over all classes (Szegedy et al. 2016).
         augmentation: one of ``AUGMENTATIONS``.
         precision: ``bf16`` runs convolutions in bfloat16 and keeps weights in fp32.
@@ -169,6 +169,10 @@ class Recipe:
         """Views of each picture that teachers answer once: none where fresh ones are less work."""
         fresh = self.epochs * self.members / max(1, len(self.teacher))
         return self.teacher_views if self.teacher_views <= fresh else 0
+
+    def at_once(self, together: int) -> int:
+        """Return how many members take a step at the same time, where a plan holds so many."""
+        return self.members if self.is_coupled else min(together, self.members)
 
     @property
     def ensembles(self) -> list[tuple[str, str]]:

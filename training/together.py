@@ -110,7 +110,13 @@ def _ran_out(
             raise Stopped("another network of this run has failed")
 
     micro_batch = plan.micro_batch if plan.micro_batch < recipe.batch_size else None
-    within = replace(run, check=check, micro_batch=micro_batch, recompute=plan.recompute)
+    within = replace(
+        run,
+        check=check,
+        micro_batch=micro_batch,
+        recompute=plan.recompute,
+        at_once=plan.together,
+    )
 
     def train() -> None:
         if plan.threads:

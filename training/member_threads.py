@@ -1,4 +1,4 @@
-"""Members that learn together, each run by itself: for CPUs, where grouped convolutions are slow.
+"""Members that learn together on a CPU, where grouped convolutions are slow: each in a thread.
 
 The weights stay those of one network with its members side by side (``models.resnet``), so that
 optimisers and checkpoints are the same on every device. Here each member is a network whose
@@ -9,31 +9,43 @@ Shape legend: m members, n pictures, c channels, h x w pixels, k classes.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from models.resnet import ResNet, unstack
+from training.progress import Check
 from training.recompute import without_counting
 
 T = TypeVar("T")
 
 
-class Apart:
-    """The forward pass of members side by side, as the network's own but for rounding.
+class MemberThreads:
+    """The forward pass of members side by side, the same as the network's own but for rounding.
 
     Args:
         network: m members side by side, on the CPU. Its tensors may change, but not be replaced.
         build: makes a network of one member, whose weights are of no interest.
+        check: called before each member's pass; what it raises is raised.
+        at_once: members that compute at the same moment, at most.
         recompute: whether nothing is kept of a forward pass but its logits, and all of it is
-            computed again for the backward pass: memory of as many members as there are threads.
+            computed again for the backward pass: memory for the members that compute, not for all.
     """
 
-    def __init__(self, network: ResNet, build: Callable[[], ResNet], *, recompute: bool) -> None:
+    def __init__(
+        self,
+        network: ResNet,
+        build: Callable[[], ResNet],
+        *,
+        check: Check,
+        at_once: int,
+        recompute: bool,
+    ) -> None:
         self.recompute = recompute
         self._network = network
+        self._check = check
+        self._at_once = at_once
         self._members = []
         for state in unstack(network.state_dict(), network.members):
             with torch.device("meta"):
@@ -51,11 +63,11 @@ class Apart:
             for norm in _norms(self._network):
                 if norm.num_batches_tracked is not None:
                     norm.num_batches_tracked += 1
-        logits: Tensor = _Apart.apply(self, pictures, *self._network.parameters())
+        logits: Tensor = _OneOperation.apply(self, pictures, *self._network.parameters())
         return logits
 
     def forward(self, pictures: Tensor, *, is_kept: bool) -> list[Tensor]:
-        """Return each member's logits [n, k]; ``is_kept``: ready for ``backward`` of a tensor."""
+        """Return each member's logits [n, k]; if kept, ``backward`` of a tensor can follow."""
 
         def run(member: ResNet, own: Tensor) -> Tensor:
             member.train(self._network.training)
@@ -93,44 +105,43 @@ class Apart:
         return stacked
 
     def _by_threads(self, run: Callable[..., T], *of_members: Iterable[Any]) -> list[T]:
-        """Run something for each member, on all cores that the calling thread has."""
-        cores, count = torch.get_num_threads(), len(self._members)
-        workers = min(cores, count)
+        """Run something for each member, on the cores that the calling thread has."""
+        cores = torch.get_num_threads()
+        most = min(cores, len(self._members))
+        # Grad mode and precision are each thread's own.
         half, is_half = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
 
         def begin() -> None:
-            torch.set_num_threads(max(1, cores // workers))
+            # However many compute: the number of threads changes the last bits.
+            torch.set_num_threads(max(1, cores // most))
 
         def run_as_here(*args: Any) -> T:
-            precision: AbstractContextManager[Any] = nullcontext()
-            if is_half:  # which every thread has to be told
-                precision = torch.autocast("cpu", half)
-            with precision:
+            self._check()
+            with torch.autocast("cpu", half, enabled=is_half):
                 return run(*args)
 
-        with ThreadPoolExecutor(workers, "member", initializer=begin) as pool:
+        with ThreadPoolExecutor(min(most, self._at_once), "member", initializer=begin) as pool:
             try:
                 return list(pool.map(run_as_here, *of_members))
             finally:
                 torch.set_num_threads(cores)  # part of it is not the thread's own
 
 
-class _Apart(torch.autograd.Function):
-    """What autograd sees of it: one operation on the pictures and the network's parameters."""
+class _OneOperation(torch.autograd.Function):
+    """All of it as autograd sees it: one operation on pictures and the network's parameters."""
 
     @staticmethod
-    def forward(ctx: Any, apart: Apart, pictures: Tensor, *_parameters: Tensor) -> Tensor:
-        is_kept = not apart.recompute
-        logits = apart.forward(pictures, is_kept=is_kept)
-        ctx.apart, ctx.pictures, ctx.kept = apart, pictures, logits if is_kept else None
-        ctx.half = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    def forward(ctx: Any, threads: MemberThreads, pictures: Tensor, *_parameters: Tensor) -> Tensor:
+        logits = threads.forward(pictures, is_kept=not threads.recompute)
+        ctx.threads, ctx.pictures = threads, pictures
+        ctx.kept = None if threads.recompute else logits
+        ctx.half, ctx.is_half = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
         return torch.cat([of_member.detach() for of_member in logits], dim=1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        half = ctx.half
-        with torch.autocast("cpu", half or torch.bfloat16, enabled=half is not None):
-            found = ctx.apart.backward(ctx.pictures, ctx.kept, gradients[0])
+        with torch.autocast("cpu", ctx.half, enabled=ctx.is_half):
+            found = ctx.threads.backward(ctx.pictures, ctx.kept, gradients[0])
         return None, None, *found
 
 
