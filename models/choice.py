@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.artefacts import read_json, write_json
-from models.cores import Cores
+from models.cores import Cores, vector_instructions
 from models.engine import ENGINE_VERSION, EXACT, NAMES, REFERENCE, Engine, Unavailable, build_engine
 from models.ensemble import Ensemble
 from models.errors import CorruptArtefact, StoreError
@@ -234,7 +234,8 @@ def _machine(threads: int) -> str:
             versions.append(metadata.version(package))
         except metadata.PackageNotFoundError:
             versions.append("none")
-    kind = (platform.machine(), torch.backends.cpu.get_cpu_capability(), _gpu(), threads, *versions)
+    processor = (platform.machine(), *vector_instructions())  # PyTorch tells no AMX from none
+    kind = (*processor, _gpu(), threads, *versions)
     digest = hashlib.sha256(repr(kind).encode()).hexdigest()[:12]
     return f"v{ENGINE_VERSION}-{digest}"
 

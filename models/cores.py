@@ -1,10 +1,12 @@
 """Cores, which the engines of a process take turns at."""
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Empty, LifoQueue
 
 MOST_CORES = 16
@@ -20,6 +22,23 @@ STEP_BACK = 3
 """How much nicer engines are than who answers requests: each step gives them a fifth less of a core
 that both want. At four times more requests than can be answered, refusals come in 6 ms instead of
 75; three steps cost a lone picture a tenth of its time where its sender has no core to itself."""
+
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+_VECTORS = ("amx", "asimd", "avx", "bf16", "i8mm", "sme", "sve")
+
+
+def vector_instructions(info: Path = _CPU_INFO) -> tuple[str, ...]:
+    """Return the kernel's names for what the processor can do to many numbers at once.
+
+    None where the kernel tells nothing, as on macOS.
+    """
+    if not info.exists():
+        return ()
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", info.read_text(), re.MULTILINE)
+    names = found[1].split() if found else []
+    return tuple(sorted(name for name in names if name.startswith(_VECTORS)))
 
 
 def step_back() -> None:

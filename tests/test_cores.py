@@ -4,10 +4,11 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from models.cores import STEP_BACK, Cores, step_back, usable_cores
+from models.cores import STEP_BACK, Cores, step_back, usable_cores, vector_instructions
 
 
 def test_who_is_alone_may_have_all_and_who_comes_then_one() -> None:
@@ -60,3 +61,13 @@ def test_a_thread_steps_back_behind_the_others_of_its_process() -> None:
 
 def test_a_process_has_cores() -> None:
     assert usable_cores() >= 1
+
+
+def test_processors_that_compute_with_other_instructions_are_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    one = "processor : 0\nflags\t\t: fpu sse avx2 avx512f amx_tile\n\nprocessor : 1\nflags : fpu\n"
+    file.write_text(one)
+    assert vector_instructions(file) == ("amx_tile", "avx2", "avx512f")
+    file.write_text("processor : 0\nFeatures : fp asimd i8mm\n")
+    assert vector_instructions(file) == ("asimd", "i8mm")
+    assert vector_instructions(tmp_path / "none") == ()
