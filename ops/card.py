@@ -165,7 +165,8 @@ def _recipes(recipes: Sequence[Mapping[str, Any]]) -> str:
 
 def _row_of(teacher: EnsembleManifest) -> str:
     what = f"its teacher, {len(teacher.members)} {teacher.network} averaged"
-    return f"| {what} | {100 * _right(teacher):.2f} | `{teacher.id}` |\n"
+    which = f"`{teacher.id}` of {teacher.created_at[:10]}"
+    return f"| {what} | {100 * _right(teacher):.2f} | {which} |\n"
 
 
 def _right(manifest: EnsembleManifest) -> float:

@@ -152,7 +152,8 @@ def test_a_student_of_the_release_ships_beside_it_and_does_not_serve(
     assert fresh.serving() == NAME
     card = ModelCard.load(folder / STUDENT_NAME / "README.md")
     right = 100 * shipped.metrics["test"]["pooled"]["accuracy"]
-    assert f"averaged | {right:.2f} | `{NAME}` |" in card.text
+    which = f"`{NAME}` of {shipped.created_at[:10]}"
+    assert f"averaged | {right:.2f} | {which} |" in card.text
     assert "With fewer of them" not in card.text
     assert "averaged" not in card.text.partition("To compare with")[0]
 
