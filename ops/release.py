@@ -1,12 +1,11 @@
 """``make release``: train what ships with the code and put it into models/release/.
 
-First six members without a teacher, then ten that those six teach, then the ten that ship, which
-those ten become by learning together; with ``--student`` also a single network that the last ten
-teach, which ships beside them (``--only-student``: taught by those that ship already). Many hours
-on two cores. Interrupted, the same command goes on from the last epoch; what is in the store
-already, or ships, made by the same recipes, is not made again. Validation pictures alone have
-chosen the recipes; the test pictures are read when an ensemble is published, for the figures on
-its card.
+First six members without a teacher, then ten that those six teach; with ``--student`` also a single
+network that the ten teach, which ships beside them (``--only-student``: taught by those that ship
+already). Hours on two cores. Interrupted, the same command goes on from the last epoch; what is in
+the store already, or ships, made by the same recipes, is not made again. Validation pictures alone
+have chosen the recipes; the test pictures are read when an ensemble is published, for the figures
+on its card.
 """
 
 import argparse
@@ -42,8 +41,8 @@ TEACHERS = Recipe(
 )
 
 # Why each of these: docs/recipes.md, the arms.
-FIRST = Recipe(
-    name="first-resnet14-10-members",
+RELEASE = Recipe(
+    name=NAME,
     student="resnet14",
     members=10,
     teacher=(),
@@ -57,30 +56,8 @@ FIRST = Recipe(
 )
 """But for its teacher, which has an id once it exists; so for the next."""
 
-# Half as many pictures held out: the rest of what those before held out is new to all of them.
-RELEASE = Recipe(
-    name=NAME,
-    student="resnet14",
-    members=10,
-    teacher=(),
-    teacher_views=0,
-    epochs=8,
-    learning_rate=0.06,
-    muon_learning_rate=0.03,
-    pooled_weight=0.8,
-    augmentation="small_crop_flip",
-    validation_fraction=0.05,
-    promote="never",
-)
-
 STUDENT = replace(
-    FIRST,
-    name=STUDENT_NAME,
-    student="resnet20",
-    members=1,
-    epochs=20,
-    teacher_views=4,
-    validation_fraction=RELEASE.validation_fraction,
+    RELEASE, name=STUDENT_NAME, student="resnet20", members=1, epochs=20, teacher_views=4
 )
 
 
@@ -99,36 +76,46 @@ def main() -> int:
     store = Store(options.store)
     try:
         if not options.only_student:
-            ensemble = make_last((TEACHERS, FIRST, RELEASE), options.data, store)
-            clear(RELEASE_FOLDER)  # only now is there something to ship instead
-            release(ensemble.id, store, RELEASE_FOLDER, NAME, before=(TEACHERS, FIRST))
+            replace_release((TEACHERS, RELEASE), options.data, store, RELEASE_FOLDER)
         if options.student or options.only_student:
             # By the name it ships under, so that whoever has the student finds its teacher.
             teacher = store.manifest(NAME)
-            student = make(built_on(teacher, STUDENT), options.data, store)
+            student = make(taught_by(teacher, STUDENT), options.data, store)
             release(student.id, store, RELEASE_FOLDER, STUDENT_NAME, teacher=teacher)
     except StillhouseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for made in (TEACHERS, FIRST, RELEASE, STUDENT):
+    for made in (TEACHERS, RELEASE, STUDENT):
         forget_run(store, made.name)
     return 0
 
 
-def built_on(made: EnsembleManifest, recipe: Recipe) -> Recipe:
-    """Return a recipe whose members an ensemble teaches or, where they are coupled, begin with."""
-    if recipe.is_coupled:
-        return replace(recipe, initial_ensemble=made.id)
-    return replace(recipe, teacher=(EnsembleTeacher(made.id),))
+def replace_release(chain: Sequence[Recipe], data: Path, store: Store, folder: Path) -> None:
+    """Let what the last of some recipes makes ship instead of what does; see ``make_last``.
+
+    Where that is what ships already, only its card is written anew.
+    """
+    *before, _ = chain
+    ensemble = make_last(chain, data, store)
+    if ensemble.id == NAME:
+        write_card(ensemble, folder / NAME, before=before)
+        return
+    clear(folder)  # only now is there something to ship instead
+    release(ensemble.id, store, folder, NAME, before=before)
+
+
+def taught_by(teacher: EnsembleManifest, recipe: Recipe) -> Recipe:
+    """Return a recipe with an ensemble of the store as its teacher."""
+    return replace(recipe, teacher=(EnsembleTeacher(teacher.id),))
 
 
 def make_last(chain: Sequence[Recipe], data: Path, store: Store) -> EnsembleManifest:
-    """Return what the last of some recipes makes, each of which builds on the one before it.
+    """Return what the last of some recipes makes, each of which is taught by the one before it.
 
-    What is there already needs nothing else, so nothing that only led to it is made again.
+    What is there already needs no teacher, so nothing that only taught it is made again.
 
     Args:
-        chain: recipes but for what they build on; the first builds on nothing.
+        chain: recipes but for their teachers; the first has none.
         data: folder of data sets.
         store: of the ensembles and their checkpoints.
 
@@ -138,20 +125,13 @@ def make_last(chain: Sequence[Recipe], data: Path, store: Store) -> EnsembleMani
     *before, recipe = chain
     for made in store.ensembles():
         found = recipe_from_dict(made.recipe)
-        alike = replace(found, name=recipe.name, teacher=(), initial_ensemble="") == recipe
-        if alike and bool(found.ensembles) == bool(before):
-            return _kept(made, recipe, store)
+        alike = replace(found, name=recipe.name, teacher=()) == recipe
+        if alike and bool(found.teacher) == bool(before):
+            print(f"{recipe.name}: {made.id} was made so")
+            return made
     if before:
-        recipe = built_on(make_last(before, data, store), recipe)
+        recipe = taught_by(make_last(before, data, store), recipe)
     return make(recipe, data, store)
-
-
-def _kept(made: EnsembleManifest, recipe: Recipe, store: Store) -> EnsembleManifest:
-    """Return what was made; what ships, under a name of its own, for another will ship instead."""
-    print(f"{recipe.name}: {made.id} was made so")
-    if made.id != NAME or recipe.name == NAME:
-        return made
-    return store.export(made.id, Path(store.files.path("ensembles")), recipe.name)
 
 
 def make(recipe: Recipe, data: Path, store: Store) -> EnsembleManifest:

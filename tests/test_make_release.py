@@ -12,16 +12,16 @@ from models.ensemble import EnsembleManifest
 from models.resnet import build_network
 from models.store import Store
 from ops.release import (
-    FIRST,
     NAME,
     RELEASE,
     STUDENT_NAME,
     TEACHERS,
-    built_on,
     clear,
     make,
     make_last,
     release,
+    replace_release,
+    taught_by,
 )
 from tests.tiny import RECIPE, write_dataset
 
@@ -68,39 +68,26 @@ def test_each_generation_is_taught_by_the_one_before_it(data: Path, store: Store
     assert make_last((first, second), data, store) == made
 
 
-def test_members_that_learn_together_begin_with_those_before_them(data: Path, store: Store) -> None:
-    first, coupled = replace(MADE, seed=6, teacher=()), replace(MADE, seed=6, pooled_weight=0.5)
-    made = make_last((first, coupled), data, store)
-    (before,) = (
-        each.id
-        for each in store.ensembles()
-        if each.recipe["seed"] == 6 and not each.recipe["pooled_weight"]
-    )
-    assert made.recipe["initial_ensemble"] == before
-    assert made.recipe["teacher"] is None
-    assert make_last((first, coupled), data, store) == made
-
-
 def test_what_ships_is_found_by_the_recipes_of_the_release(tmp_path: Path) -> None:
     store = Store(tmp_path)  # of a machine that has only what ships
     assert NAME in {each.id for each in store.ensembles()}
-    made = make_last((TEACHERS, FIRST, RELEASE), tmp_path / "no data is needed", store)
-    assert made.id == RELEASE.name
+    made = make_last((TEACHERS, RELEASE), tmp_path / "no data is needed", store)
+    assert made.id == NAME
 
 
-def test_what_ships_teaches_the_next_one_by_a_name_that_it_keeps(
+def test_what_ships_already_stays_and_another_takes_its_place(
     made: EnsembleManifest, data: Path, store: Store, tmp_path: Path
 ) -> None:
     folder = tmp_path / "releases"
-    release(made.id, store, folder, NAME)
+    replace_release((MADE,), data, store, folder)
     elsewhere = Store(tmp_path / "elsewhere", release=folder)
-    untaught = replace(MADE, seed=4, teacher=())
-    shipped = replace(MADE, name="first", teacher=())
-    after = make_last((untaught, shipped, replace(MADE, seed=5)), data, elsewhere)
-    assert {each.id for each in elsewhere.ensembles()} == {NAME, "first", after.id}
-    assert after.recipe["teacher"] == {"ensemble": "first"}
-    clear(folder)
-    assert len(elsewhere.load("first").members) == MADE.members
+    card = folder / NAME / "README.md"
+    card.write_text("of another version")
+    replace_release((MADE,), data, elsewhere, folder)
+    assert "## Recipe" in card.read_text()
+    assert elsewhere.load(NAME).manifest.metrics == made.metrics
+    replace_release((replace(MADE, seed=7),), data, elsewhere, folder)
+    assert elsewhere.manifest(NAME).recipe["seed"] == 7
 
 
 def test_the_release_of_before_is_gone(folder: Path) -> None:
@@ -121,11 +108,11 @@ def test_a_hub_reads_the_card(made: EnsembleManifest, folder: Path) -> None:
 def test_a_card_has_every_recipe_that_led_to_what_ships(
     made: EnsembleManifest, store: Store, tmp_path: Path
 ) -> None:
-    release(made.id, store, tmp_path, NAME, before=(TEACHERS, FIRST))
+    release(made.id, store, tmp_path, NAME, before=(TEACHERS,))
     card = ModelCard.load(tmp_path / NAME / "README.md")
     _, *blocks = card.text.split("```json\n")
     recipes = [json.loads(block.partition("```")[0]) for block in blocks]
-    assert recipes == [TEACHERS.to_dict(), FIRST.to_dict(), made.recipe]
+    assert recipes == [TEACHERS.to_dict(), made.recipe]
 
 
 def test_each_member_is_a_model_of_its_own_to_a_hub(folder: Path, made: EnsembleManifest) -> None:
@@ -144,7 +131,7 @@ def test_a_student_of_the_release_ships_beside_it_and_does_not_serve(
     folder = tmp_path / "releases"
     shipped = release(made.id, store, folder, NAME)
     elsewhere = Store(tmp_path / "elsewhere", release=folder)  # which made no ensemble of its own
-    student = make(built_on(shipped, replace(MADE, members=1)), data, elsewhere)
+    student = make(taught_by(shipped, replace(MADE, members=1)), data, elsewhere)
     release(student.id, elsewhere, folder, STUDENT_NAME, teacher=shipped)
     fresh = Store(tmp_path / "fresh", release=folder)
     assert {each.id for each in fresh.ensembles()} == {NAME, STUDENT_NAME}
