@@ -266,7 +266,10 @@ def test_the_examples_of_the_pages_do_what_they_say(
         return done.stdout.splitlines()
 
     answers = run((ROOT / "README.md").read_text())
-    assert answers == ["rocket.jpg rocket 89% 1.0", "coffee.png plate 27% 0.5"]
+    told, agreement = zip(*(answer.rsplit(" ", 1) for answer in answers), strict=True)
+    assert told == ("rocket.jpg rocket 89%", "coffee.png plate 27%")
+    # In bfloat16, which some processors prefer, one member fewer takes the coffee for a plate.
+    assert [*map(float, agreement)] == pytest.approx([1.0, 0.5], abs=0.11)
     *epochs, ensemble = run((ROOT / "docs" / "cli.md").read_text())
     assert [line.split()[:3] for line in epochs] == [["member", n, e] for n in "01" for e in "12"]
     assert client.ensemble(ensemble).dataset["name"] == "birds"
